@@ -1,0 +1,36 @@
+# Two commands do everything, installation included: make demo, make test.
+.PHONY: setup demo test lint soak bench docs lock clean
+PYTHON ?= python3
+UV = .venv/bin/uv
+BIN = .venv/bin
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml uv.lock
+	@test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras
+	@touch $@
+
+demo: setup
+	@$(BIN)/custodes demo --dir demo-run
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: lint
+	@$(BIN)/pytest -n auto
+
+soak: setup
+	@$(BIN)/pytest -n auto -m soak
+
+bench: setup
+	@$(BIN)/python bench/run.py
+
+docs: setup
+	@$(BIN)/python docs/generate.py
+
+lock: setup
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) lock
+
+clean:
+	rm -rf .venv .venv-* demo-run bench/work .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,132 @@
+"""What a shard worker and its carrier say to each other.
+
+The carrier holds content in flight and nothing else: no list, no key, no verdict crosses to it. What comes back from it is treated as
+hostile: fixed types, closed sets of names, bounded lengths.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from custodes.image import DecodePolicy, ImageLimits
+from custodes.model import Digests, Pdq, Reason
+from custodes.net import FetchLimits
+from custodes.sources.base import Plan, ShardSpec
+
+__all__ = [
+    "Carried",
+    "Done",
+    "FetchLinks",
+    "Problem",
+    "Pulse",
+    "ReadFiles",
+    "ReadShard",
+    "Ready",
+    "Reply",
+    "Request",
+    "Start",
+]
+
+Short = Annotated[str, Meta(max_length=200)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
+
+
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """First message to a carrier: the limits that it works under."""
+
+    fetch: FetchLimits
+    image: ImageLimits
+    policy: DecodePolicy
+    decoders: int = 1
+    unsafe_allow_loopback: bool = False
+    unsafe_no_jail: bool = False
+    readable: tuple[str, ...] = ()
+    """Paths that the carrier may read: the dataset, if it holds images."""
+
+
+class FetchLinks(msgspec.Struct, frozen=True, tag=True):
+    """Fetch these (key, URL) pairs and answer each once."""
+
+    links: list[tuple[int, str]]
+
+
+class ReadShard(msgspec.Struct, frozen=True, tag=True):
+    """Read the images of a shard; keys are positions in it."""
+
+    plan: Plan
+    shard: ShardSpec
+
+
+class ReadFiles(msgspec.Struct, frozen=True, tag=True):
+    """Read these (key, path) pairs."""
+
+    files: list[tuple[int, str]]
+
+
+Request = FetchLinks | ReadShard | ReadFiles
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """The carrier and its jail stand."""
+
+    confinement: Short
+
+
+class PdqCarried(msgspec.Struct, frozen=True, array_like=True):
+    """One PDQ hash on its way."""
+
+    frame: Count
+    quality: Annotated[int, Meta(ge=0, le=100)]
+    code: Annotated[bytes, Meta(min_length=32, max_length=32)]
+
+
+class Carried(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
+    """The one answer for a key."""
+
+    key: Count
+    reason: Reason
+    attempts: Annotated[int, Meta(ge=0, le=255)] = 0
+    status: Annotated[int, Meta(ge=0, le=999)] = 0
+    fetched_at: Count = 0
+    size_bytes: Count = 0
+    final_url: Annotated[str, Meta(max_length=1 << 16)] = ""
+    format: Short = ""
+    width: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
+    height: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
+    md5: Annotated[bytes, Meta(max_length=16)] = b""
+    sha1: Annotated[bytes, Meta(max_length=20)] = b""
+    sha256: Annotated[bytes, Meta(max_length=32)] = b""
+    pdq: Annotated[list[PdqCarried], Meta(max_length=200)] = []
+
+    def digests(self) -> Digests | None:
+        """The digests, if there were bytes to digest."""
+        if not self.md5:
+            return None
+        return Digests(self.md5, self.sha1, self.sha256, tuple(Pdq(p.code, p.quality, p.frame) for p in self.pdq))
+
+
+class Pulse(msgspec.Struct, frozen=True, tag=True):
+    """Sent every second: the carrier is alive, and this is its trouble."""
+
+    in_flight: int = 0
+    queued: int = 0
+    hosts_in_trouble: int = 0
+
+
+class Problem(msgspec.Struct, frozen=True, tag=True):
+    """The source cannot be read: an error of the user's input, with its text."""
+
+    message: Annotated[str, Meta(max_length=4000)]
+    hint: Annotated[str, Meta(max_length=4000)] = ""
+
+
+class Done(msgspec.Struct, frozen=True, tag=True):
+    """The request is answered in full; ``rows`` keys were answered."""
+
+    rows: int
+
+
+Reply = Ready | Carried | Pulse | Problem | Done

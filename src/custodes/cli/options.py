@@ -1,0 +1,34 @@
+"""Options and output that commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+__all__ = ["as_json", "config_option", "json_option", "printable"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def config_option(function: F) -> F:
+    """``--config FILE``."""
+    text = "Configuration file (default: $CUSTODES_CONFIG, then ./custodes.toml)."
+    return click.option("--config", "config", metavar="FILE", default=None, help=text)(function)
+
+
+def json_option(function: F) -> F:
+    """``--json``."""
+    return click.option("--json", "json_", is_flag=True, help="Answer in JSON on standard output.")(function)
+
+
+def as_json(value: object) -> None:
+    """One JSON line on standard output."""
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def printable(text: str) -> str:
+    """Text without control characters, safe for a terminal: captions, paths and URLs may hold anything."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

@@ -1,0 +1,142 @@
+"""``custodes scan``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from custodes.cli.options import as_json, config_option, json_option, printable
+from custodes.config import load_site
+from custodes.errors import ExitCode, InputError
+from custodes.jobs import Job, ScanRequest, prepare_scan
+from custodes.scan.progress import Progress
+from custodes.scan.report import RunReport
+from custodes.scan.run import retry_reasons
+from custodes.scan.summary import json_line, summary
+from custodes.sources.base import Format, SourceOptions
+
+__all__ = ["conduct", "scan"]
+
+
+def pairs(text: tuple[str, ...]) -> dict[str, str]:
+    """``field=column`` options as a mapping."""
+    split = [part.split("=", 1) for item in text for part in item.split(",")]
+    if any(len(part) != 2 or not part[1] for part in split):
+        raise InputError("--column wants FIELD=COLUMN", hint="for example --column url=image_link")
+    return {field.strip(): column.strip() for field, column in split}
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "--run",
+    "run",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Run directory: created, or gone on with.",
+)
+@click.option("--list", "list_ids", multiple=True, metavar="ID", help="Only these lists (default: all).")
+@click.option("--pass", "passes", default=None, metavar="columns,bytes", help="Passes to run (default: as configured).")
+@click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Only the first N rows.")
+@click.option(
+    "--retry",
+    "retry",
+    multiple=True,
+    metavar="OUTCOME[:REASON]",
+    help="Try such rows again, e.g. unavailable or unavailable:dns.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="Which column holds url, md5, sha1, sha256, key or image.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice([f.value for f in Format]),
+    default=None,
+    help="Format of SOURCE (default: found out).",
+)
+@click.option(
+    "--no-header", is_flag=True, help="CSV without a header: columns are given by position, e.g. --column url=0."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=0,
+    metavar="N",
+    help="Worker processes (default: one for each processor).",
+)
+@click.option(
+    "--unsafe-allow-loopback",
+    is_flag=True,
+    help="Tests and demos only: links may lead to this machine. Every report says so.",
+)
+@click.option(
+    "--unsafe-no-jail", is_flag=True, help="Decode without confinement where the kernel has none. Every report says so."
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+@config_option
+@json_option
+def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
+    """Scan SOURCE: a table of links (parquet, csv, jsonl) or images (parquet, tar, folder); a path, a pattern, or an http(s) or s3 address.
+
+    Started again with the same run directory, it goes on where it stopped.
+    """
+    site = load_site(config)
+    settings = site.scan_settings(
+        passes=passes_of(options["passes"]),
+        limit=options["limit"],
+        unsafe_allow_loopback=options["unsafe_allow_loopback"],
+        unsafe_no_jail=options["unsafe_no_jail"],
+    )
+    reading = {"format": Format(options["format_"])} if options["format_"] else {}
+    request = ScanRequest(
+        source=source,
+        run=run,
+        lists=options["list_ids"],
+        settings=settings,
+        options=SourceOptions(
+            columns=pairs(options["columns"]) if options["columns"] else {}, header=not options["no_header"], **reading
+        ),
+        retry=[reason for text in options["retry"] for reason in retry_reasons(text)],
+        workers=options["workers"],
+    )
+    report = conduct(prepare_scan(site, request), quiet=options["quiet"])
+    say(report, json_=options["json_"])
+    return report.exit_code
+
+
+def passes_of(text: str | None) -> tuple[str, ...] | None:
+    """``columns,bytes`` as the settings want it."""
+    if text is None:
+        return None
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names or any(name not in ("columns", "bytes") for name in names):
+        raise InputError(
+            f"--pass {printable(text)!r}: passes are columns and bytes", hint="for example --pass columns,bytes"
+        )
+    return names
+
+
+def conduct(job: Job, *, quiet: bool = False) -> RunReport:
+    """Work a job under a progress display."""
+    with Progress(rows=job.run.manifest.plan["rows"], rows_done=job.rows_done, quiet=quiet) as progress:
+        return job.work(progress.update)
+
+
+def say(report: RunReport, *, json_: bool) -> None:
+    """The answer; warnings go to standard error."""
+    for failure in report.failures:
+        click.echo(f"custodes: {printable(failure)}", err=True)
+    if report.exit_code == ExitCode.MUCH_UNEXAMINED:
+        click.echo(f"custodes: warning: {report.unexamined_share:.0%} of the rows could not be examined", err=True)
+    if json_:
+        as_json(json_line(report))
+    else:
+        click.echo(summary(report))

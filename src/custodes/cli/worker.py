@@ -1,0 +1,144 @@
+"""The shard worker process: opens the keys and lists itself, works jobs as they come, and ends with its parent.
+
+Not a command: ``custodes.scan.pool`` starts it. The text of foreign exceptions never leaves it, because it may hold a URL.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from custodes.carrier.client import Carrier
+from custodes.channel import Frames, receive, send
+from custodes.config import Site, load_site
+from custodes.confine import die_with_parent
+from custodes.errors import CustodesError, SourceError
+from custodes.ledger.run import RunDirectory
+from custodes.model import Reason
+from custodes.scan.pool import Failure, Hello, Report, Started, Tick
+from custodes.scan.rematch import rematch_shard
+from custodes.scan.run import plan_of
+from custodes.scan.settings import PACE, ScanSettings
+from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
+
+__all__ = ["main"]
+
+TICK_S = 0.5
+
+
+class Ticker:
+    """Counts settled items and tells the coordinator twice a second."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._reasons: dict[Reason, int] = {}
+        self._next = 0.0
+        self.carrier: Carrier | None = None
+
+    def __call__(self, reason: Reason) -> None:
+        self._reasons[reason] = self._reasons.get(reason, 0) + 1
+        if time.monotonic() >= self._next:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell what is counted."""
+        pulse = self.carrier.pulse if self.carrier else None
+        if self._reasons:
+            send(
+                self._descriptor,
+                Tick(self._reasons, pulse.in_flight if pulse else 0, pulse.hosts_in_trouble if pulse else 0),
+            )
+        self._reasons = {}
+        self._next = time.monotonic() + TICK_S
+
+
+class Worker:
+    """What a worker holds between jobs."""
+
+    def __init__(self, hello: Hello, ticker: Ticker) -> None:
+        site = load_site(hello.config)
+        run = RunDirectory.open(Path(hello.run), site.run_key())
+        plan = plan_of(run.manifest)
+        settings = settings_of(run, site)
+        readable = tuple(file.path for file in plan.files) if plan.holds_images else ()
+        ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers))
+        self._parent = RunDirectory.open(Path(hello.parent), site.run_key()) if hello.parent else None
+        self._ticker = ticker
+        self._tools = ShardTools(
+            run=run,
+            plan=plan,
+            settings=settings,
+            examiner=site.examiner(run.manifest.lists),
+            carrier=ticker.carrier,
+            recipients=site.recipients(),
+            run_key=site.run_key(),
+            progress=ticker,
+        )
+
+    def work(self, job: ShardJob) -> ShardReport:
+        """One job."""
+        report = rematch_shard(job, self._tools, self._parent) if self._parent else process_shard(job, self._tools)
+        self._ticker.flush()
+        return report
+
+
+def settings_of(run: RunDirectory, site: Site) -> ScanSettings:
+    """The settings that the manifest holds, at the pace that is configured now."""
+    settings = msgspec.convert(run.manifest.settings, ScanSettings)
+    pace = {name: getattr(site.config.fetch, name) for name in PACE}
+    return msgspec.structs.replace(settings, fetch=msgspec.structs.replace(settings.fetch, **pace))
+
+
+def failure_of(error: Exception, shard: int) -> Failure:
+    """An error as the coordinator may hear it. A source that cannot be read spoils its shard; anything else spoils the run."""
+    if isinstance(error, CustodesError):
+        fatal = not isinstance(error, SourceError)
+        return Failure(type(error).__name__, str(error), error.hint or "", int(error.exit_code), fatal, shard)
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    return Failure(
+        type(error).__name__,
+        f"a bug of ours in shard {shard}: {type(error).__name__} at {places}",
+        "please report this line",
+        4,
+        True,
+        shard,
+    )
+
+
+def serve(descriptor: int) -> None:
+    """Work jobs until the coordinator closes."""
+    frames = Frames(Hello | ShardJob)
+    pending: list[Any] = []
+    hello = receive(0, frames, pending)
+    shard = -1
+    try:
+        worker = Worker(hello, Ticker(descriptor))
+        send(descriptor, Started())
+        while (job := receive(0, frames, pending)) is not None:
+            shard = job.shard
+            try:
+                send(descriptor, Report(worker.work(job)))
+            except SourceError as error:
+                send(descriptor, failure_of(error, shard))
+    except BrokenPipeError:
+        os._exit(0)  # the coordinator is gone
+    except Exception as error:
+        send(descriptor, failure_of(error, shard))
+
+
+def main() -> None:
+    """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
+    die_with_parent()
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    serve(descriptor)
+
+
+if __name__ == "__main__":
+    main()

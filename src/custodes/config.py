@@ -1,0 +1,185 @@
+"""One TOML file becomes ready objects; nothing else reads settings, key files or the environment's.
+
+Paths in the file are relative to it. A value that does not fit is named by its place (``$.fetch.total_timeout_s``). Private keys of an
+authority are refused wherever they turn up.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from custodes.crypto.keys import RunKey, create_keys, load_lists_key, load_run_key
+from custodes.crypto.seal import Recipient, create_identity
+from custodes.errors import ConfigError
+from custodes.examine import Examiner
+from custodes.image import DecodePolicy, ImageLimits
+from custodes.ledger.manifest import ListUsed
+from custodes.lists.matcher import Matcher, MatchSettings
+from custodes.lists.store import ListStore
+from custodes.net import FetchLimits
+from custodes.scan.settings import Pass, ScanSettings
+from custodes.settings_text import configuration_text
+
+__all__ = ["CONFIG_NAME", "Config", "Site", "create_site", "find_config", "load_site"]
+
+CONFIG_NAME = "custodes.toml"
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[authority]``: to whom findings are sealed."""
+
+    recipients: list[str] = []
+    demo: bool = False
+
+
+class Places(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[places]``: where keys and lists lie."""
+
+    keys: str = "keys"
+    lists: str = "lists"
+
+
+class Scan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[scan]``: how scans run."""
+
+    passes: tuple[Pass, ...] = ("columns", "bytes")
+    decode_policy: DecodePolicy = DecodePolicy.FAST
+    workers: int = 0
+    unexamined_share_warn: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise ValueError("workers must be 0 (one for each processor) or more")
+        if not 0 <= self.unexamined_share_warn <= 1:
+            raise ValueError("unexamined_share_warn must be between 0 and 1")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    authority: Authority = Authority()
+    places: Places = Places()
+    scan: Scan = Scan()
+    fetch: FetchLimits = FetchLimits()
+    image: ImageLimits = ImageLimits()
+    match: dict[str, MatchSettings] = {}
+
+
+class Site:
+    """A configuration with its directory: gives the objects that commands work with."""
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+
+    def recipients(self) -> list[Recipient]:
+        """The authority's public keys. Raises ConfigError if there is none: nothing that could find something starts without one."""
+        found = [Recipient.parse(text) for text in self.config.authority.recipients]
+        if not found:
+            raise ConfigError(
+                f"{self.path} names no authority, and nothing that could find something starts without one",
+                hint='put the public key that the authority gave you under [authority]: recipients = ["age1…"]; '
+                "to try things out: custodes init DIR --demo-authority",
+            )
+        return found
+
+    def run_key(self) -> RunKey:
+        """The key that names findings."""
+        return load_run_key(self._keys / "run.key")
+
+    def lists(self) -> ListStore:
+        """The hash lists."""
+        return ListStore(self.path.parent / self.config.places.lists, load_lists_key(self._keys / "lists.key"))
+
+    def lists_used(self, list_ids: Sequence[str] = ()) -> list[ListUsed]:
+        """The lists asked for (default: all) in their current versions. Raises ListError if there is none."""
+        return [ListUsed(id=name, version=version) for name, version in self.lists().current(list_ids or None).items()]
+
+    def examiner(self, used: Sequence[ListUsed] | None = None) -> Examiner:
+        """An examiner for these versions of lists, decrypted into memory (default: all lists, as they are now)."""
+        named = self.lists_used() if used is None else used
+        loaded = self.lists().load({item.id: item.version for item in named})
+        return Examiner(Matcher(loaded, self.config.match))
+
+    def workers(self) -> int:
+        """Worker processes for a scan."""
+        return self.config.scan.workers or len(os.sched_getaffinity(0))
+
+    def scan_settings(self, **changed: Any) -> ScanSettings:
+        """Scan settings as configured, with the given ones changed (None: as configured)."""
+        config = self.config
+        base = ScanSettings(
+            passes=config.scan.passes,
+            fetch=config.fetch,
+            image=config.image,
+            decode_policy=config.scan.decode_policy,
+            match=config.match,
+        )
+        return msgspec.structs.replace(base, **{name: value for name, value in changed.items() if value is not None})
+
+    @property
+    def _keys(self) -> Path:
+        return self.path.parent / self.config.places.keys
+
+
+def find_config(given: str | None) -> Path:
+    """The file that ``--config`` or CUSTODES_CONFIG names, or ``custodes.toml`` here. Raises ConfigError if it is not there."""
+    path = Path(given or os.environ.get("CUSTODES_CONFIG") or CONFIG_NAME)
+    if path.is_dir():
+        path = path / CONFIG_NAME
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no configuration at {path}",
+            hint="make one with: custodes init DIR, then pass --config DIR/custodes.toml",
+        )
+    return path.resolve()
+
+
+def load_site(given: str | None) -> Site:
+    """Read and check a configuration."""
+    path = find_config(given)
+    text = path.read_text(encoding="utf-8")
+    if "AGE-SECRET-KEY-" in text.upper():
+        raise ConfigError(
+            f"{path} holds a private key of an authority: it belongs to the authority alone",
+            hint="remove it; use the public key age1…",
+        )
+    try:
+        config = msgspec.convert(tomllib.loads(text), Config)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{path}: {error}", hint="see docs/reference/configuration.md") from error
+    return Site(path, config)
+
+
+def create_site(directory: Path, recipients: list[str], *, demo: bool = False) -> Site:
+    """Write ``custodes.toml`` and new keys into a directory. Refuses to overwrite anything. ``demo`` makes a throw-away authority too."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / CONFIG_NAME
+    if path.exists() or (directory / "keys").exists():
+        raise ConfigError(
+            f"{directory} holds a configuration already", hint="choose another directory; keys are never overwritten"
+        )
+    parsed = [str(Recipient.parse(text)) for text in recipients]
+    create_keys(directory / "keys")
+    if demo:
+        secret, recipient = create_identity()
+        write_new(
+            directory / "demo-authority.key",
+            f"# The secret key of a demo authority. A real authority's never leaves the authority.\n{secret}\n",
+        )
+        parsed.append(recipient)
+    write_new(path, configuration_text(parsed, demo=demo))
+    return load_site(str(path))
+
+
+def write_new(path: Path, text: str) -> None:
+    """Create a file that only its owner can read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)

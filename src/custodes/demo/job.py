@@ -1,0 +1,36 @@
+"""The embedded example as a job: everything that ``custodes demo`` needs, on loopback and in one directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from custodes.config import CONFIG_NAME, create_site, load_site
+from custodes.demo.gallery import PICTURES, SEED, paint
+from custodes.demo.links import DemoSettings, build
+from custodes.demo.server import DemoServer
+from custodes.jobs import Job, ScanRequest, prepare_scan
+from custodes.lists.container import Provenance
+from custodes.lists.formats import read_entries
+
+__all__ = ["demo_job"]
+
+FETCH: Final = "[fetch]\nconnect_timeout_s = 2.0\ntotal_timeout_s = 6.0\nslow_for_s = 2\n"
+"""Shorter than usual, because nothing is far away and one link in a hundred hangs."""
+
+
+@contextmanager
+def demo_job(home: Path, *, rows: int) -> Iterator[Job]:
+    """The embedded example, ready to be scanned: a site with a throw-away authority, a web server on loopback, a table of links, a list."""
+    create_site(home, [], demo=True)
+    config = home / CONFIG_NAME
+    config.write_text(config.read_text(encoding="utf-8").replace("[fetch]\n", FETCH, 1), encoding="utf-8")
+    site = load_site(str(config))
+    gallery = paint(PICTURES, SEED)
+    with DemoServer(gallery.pictures) as server:
+        example = build(home / "dataset", gallery, server.site, DemoSettings(rows=rows))
+        site.lists().import_entries("demo", read_entries(example.hashes), Provenance(source=example.hashes.name))
+        settings = site.scan_settings(unsafe_allow_loopback=True)
+        yield prepare_scan(site, ScanRequest(source=str(example.links), run=home / "run", settings=settings))

@@ -1,0 +1,1 @@
+"""What authorities receive: findings, sealed to them."""

@@ -1,0 +1,531 @@
+"""Guarded decoding: the bytes of one image to the luma of its frames, as a browser would show them. Meant for inside the jail.
+
+Promises that nothing but a sniffed format reaches a parser, that sizes are judged before pixels are, that metadata is never
+parsed, and that damage is told apart from refusal: strict decoding first, then tolerant, then a second decoder. Pixels are taken
+as they are stored (PDQ knows no rotation and no colour management). Digesting is left to ``hashing``; limits of time and memory
+that hold whatever a decoder does are left to ``jail``.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from io import BytesIO
+from typing import Any, Final
+
+import imagecodecs
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from custodes import sniff
+from custodes.model import Reason
+
+__all__ = ["DecodePolicy", "Decoded", "Frame", "ImageLimits", "Undecodable", "decode"]
+
+Pixels = NDArray[Any]
+
+_REDUCED_SIDE_MIN: Final = 256  # below that, tents of a reduced picture drift from the full ones
+_RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
+
+
+class DecodePolicy(StrEnum):
+    """The arithmetic a digest is made with. Part of a run's configuration: digests of two policies differ by a few bits."""
+
+    EXACT = "exact/1"
+    """Full-resolution RGB to float luma: equals the reference implementation."""
+    FAST = "fast/1"
+    """The luma plane alone, JPEG at the smallest DCT scale that leaves 256 pixels on the short side: about 1 bit off on average."""
+
+
+class ImageLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one image may cost. Nothing over a limit is decoded further; the outcome says so."""
+
+    pixels_max: int = 50_000_000
+    """Pixels of one frame, by its header."""
+    frames_max: int = 100
+    """Frames looked at of one animation."""
+    frame_pixels_max: int = 200_000_000
+    """Pixels of all frames looked at of one animation."""
+    frames_time_s: float = 3.0
+    """Time for all frames of one animation; what was seen by then counts, as partial."""
+    jpeg_scans_max: int = 100
+    """Scans decoded of one JPEG file; further ones are cut off and the result is partial."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 0 < getattr(self, name) <= 1_000_000_000:
+                raise ValueError(f"{name} must be above 0 and at most 1,000,000,000")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One view of one frame. ``rows(top, bottom)`` gives its luma, 0 to 255, uint8 or float32, shape (bottom - top, shape[1]).
+
+    Valid until the next frame is taken. ``width`` and ``height`` are pixels of the original, ``shape`` (rows, columns) those after ``reduction``.
+    """
+
+    rows: Callable[[int, int], Pixels]
+    shape: tuple[int, int]
+    width: int
+    height: int
+    reduction: int = 1
+    index: int = 0
+    background: str = "white"
+
+
+@dataclass(slots=True)
+class Decoded:
+    """A decoded image. ``reason`` (full or partial) is final only when ``frames`` is exhausted."""
+
+    format: str
+    width: int
+    height: int
+    frames: Iterator[Frame] = field(default_factory=lambda: iter(()))
+    reason: Reason = Reason.FULL
+
+
+class Undecodable(Exception):  # noqa: N818 - an outcome, not an error: it never leaves the decoder
+    """The image has no picture that we can look at, and why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+# What Pillow and imagecodecs (whose errors are RuntimeErrors) raise for malformed input. MemoryError is not among them: it has its own outcome.
+_REFUSALS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+# --- opening ---
+
+
+class _Jpeg(JpegImageFile):
+    """JPEG whose Exif block is not parsed for a resolution that nobody asked for."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
+
+_OPENERS: Final[dict[str, Callable[[BytesIO], ImageFile.ImageFile]]] = {
+    "jpeg": _Jpeg,
+    "png": PngImageFile,
+    "gif": GifImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+    "bmp": BmpImageFile,
+    "tiff": TiffImageFile,
+}
+
+
+def _second(data: bytes, name: str) -> Pixels:
+    """The picture by an independent decoder: uint8 or uint16, (rows, columns[, channels])."""
+    decoders: dict[str, Callable[[bytes], Pixels]] = {
+        "jpeg": imagecodecs.jpeg8_decode,
+        "png": imagecodecs.png_decode,
+        "gif": imagecodecs.gif_decode,
+        "webp": imagecodecs.webp_decode,
+        "avif": lambda raw: imagecodecs.avif_decode(raw, index=0, numthreads=1),
+        "bmp": imagecodecs.bmp_decode,
+    }
+    if name not in decoders:
+        raise ValueError("no second decoder")
+    pixels = np.asarray(decoders[name](data))
+    if pixels.ndim == 4:
+        pixels = pixels[0]
+    if pixels.ndim not in (2, 3) or pixels.dtype not in (np.uint8, np.uint16) or pixels.size == 0:
+        raise ValueError("not a picture")
+    return pixels
+
+
+@contextmanager
+def _pillow(*, tolerant: bool) -> Iterator[None]:
+    """Pillow's process-wide switches, set for one step: whether missing data is an error. Its own size warning is off: sizes are judged here."""
+    before = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = tolerant, None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = before
+
+
+# --- luma ---
+
+
+_BACKDROPS: Final = (("white", 255), ("black", 0), ("ignored", None))
+
+
+def _luma(band: Pixels, backdrop: int | None) -> Pixels:
+    """Luma of a band of grey, grey + alpha, RGB or RGBA, uint8 or uint16, as it looks on a white (255) or black (0) page, or without its alpha."""
+    scale = np.float32(1 / 257) if band.dtype == np.uint16 else np.float32(1)
+    if band.ndim == 2:
+        return band if band.dtype in (np.uint8, np.float32) else band * scale
+    luma: NDArray[np.float32]
+    if band.shape[2] < 3:
+        luma = band[:, :, 0].astype(np.float32)
+    else:  # in the reference's order of operations, so that the last bit agrees
+        red, green, blue = (band[:, :, channel].astype(np.float32) for channel in range(3))
+        luma = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+    luma *= scale
+    if band.shape[2] in (2, 4) and backdrop is not None:
+        alpha = band[:, :, -1] * (scale / np.float32(255))
+        luma = luma * alpha + np.float32(backdrop) * (1 - alpha)
+    return luma
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """Something with pixels: its size, its bands as arrays, and whether any pixel is see-through."""
+
+    size: tuple[int, int]
+    band: Callable[[int, int], Pixels]
+    transparent: bool = False
+
+
+def _views(picture: _Picture, index: int) -> Iterator[Frame]:
+    """One frame on white. If anything shines through, also on black, for what is drawn in white, and without its alpha, as common tools hash it."""
+    width, height = picture.size
+    for background, backdrop in _BACKDROPS if picture.transparent else _BACKDROPS[:1]:
+        yield Frame(_rows(picture, backdrop), (height, width), width, height, index=index, background=background)
+
+
+def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixels]:
+    return lambda top, bottom: _luma(picture.band(top, bottom), backdrop)
+
+
+def _of_array(pixels: Pixels) -> _Picture:
+    transparent = (
+        pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) < np.iinfo(pixels.dtype).max
+    )
+    return _Picture((pixels.shape[1], pixels.shape[0]), lambda top, bottom: pixels[top:bottom], transparent)
+
+
+def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
+    """A loaded Pillow image of any mode. Bands are converted when asked for: a second whole copy would break the memory budget."""
+    mode, transparent = _plain_mode(image)
+    if mode == "numbers":
+        return _Picture(image.size, _numbers(image))
+    if mode == "RGB" and policy is DecodePolicy.FAST:
+        mode = "L"  # Pillow's integer luma: within half a grey level, four times faster
+    width = image.size[0]
+
+    def band(top: int, bottom: int) -> Pixels:
+        part = image.crop((0, top, width, bottom))
+        if mode != "RGBA":
+            part.info.pop("transparency", None)  # a colour key that the conversion would only warn about
+        if image.mode == "P" and mode == "L":
+            part = part.convert("RGB")
+        return np.asarray(part if part.mode == mode else part.convert(mode))
+
+    return _Picture(image.size, band, transparent)
+
+
+def _plain_mode(image: Image.Image) -> tuple[str, bool]:
+    """The mode among L, LA, RGB, RGBA that shows the picture as it looks, or "numbers" for wide samples; and whether anything shines through."""
+    mode = image.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return "numbers", False
+    if mode in ("LA", "RGBA"):
+        alpha = image.getextrema()[-1]
+        transparent = isinstance(alpha, tuple) and alpha[0] < 255
+        return (mode if transparent else mode[:-1] if mode == "LA" else "RGB"), transparent
+    if mode in ("La", "RGBa", "PA"):
+        return "RGBA", True
+    if "transparency" in image.info and mode in ("1", "L", "P", "RGB"):
+        return ("RGBA", True) if _uses_transparency(image) else ("L" if mode in ("1", "L") else "RGB", False)
+    if mode in ("1", "L", "LAB"):
+        return "L", False
+    return "RGB", False
+
+
+def _uses_transparency(image: Image.Image) -> bool:
+    key = image.info["transparency"]
+    if image.mode != "P":
+        return True  # a colour key: whether it is used costs more to learn than a second view
+    used = image.histogram()
+    alphas = enumerate(key) if isinstance(key, bytes) else ((key, 0),)
+    return any(alpha < 255 and index < len(used) and used[index] for index, alpha in alphas if isinstance(index, int))
+
+
+def _numbers(image: Image.Image) -> Callable[[int, int], Pixels]:
+    """Samples wider than a byte, scaled (not clipped) to 0..255: 16-bit by 257; wider integers and floats, whose range nobody states, by what is there."""
+    width = image.size[0]
+    low, high = 0.0, 65535.0
+    if not image.mode.startswith("I;16"):
+        first, last = (float(end) for end in image.getextrema())  # type: ignore[arg-type]
+        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+        low, high = min(first, 0.0), next((top for top in ranges if last <= top), last)
+    if not np.isfinite(high - low) or high <= low:
+        raise Undecodable(Reason.BROKEN)
+
+    def band(top: int, bottom: int) -> Pixels:
+        part = np.asarray(image.crop((0, top, width, bottom))).astype(np.float32)
+        scaled: Pixels = np.clip(np.nan_to_num((part - np.float32(low)) * np.float32(255 / (high - low))), 0, 255)
+        return scaled
+
+    return band
+
+
+# --- decoding ---
+
+
+def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
+    """Decode an image. Raises ``Undecodable``; take the frames to the end before reading ``reason``.
+
+    Partial means that scans, rows or frames which the file announces were not seen. A JPEG file that lacks nothing but its end
+    marker is full, because browsers show all of it; where that cannot be told (progressive files), it is partial.
+    """
+    name = sniff.format_of(data)
+    if name is None:
+        raise Undecodable(Reason.NOT_IMAGE if sniff.is_text(data) else Reason.UNKNOWN_FORMAT)
+    _judge_header(data, name, limits)
+    try:
+        if name == "jpeg":
+            return _jpeg(data, limits, policy)
+        if name == "webp" and not sniff.is_animated_webp(data):
+            return _still_webp(data, limits)
+        return _other(sniff.strip_png(data) if name == "png" else data, name, (limits, policy))
+    except MemoryError:
+        raise Undecodable(Reason.DECODE_MEMORY) from None
+
+
+def _judge_header(data: bytes, name: str, limits: ImageLimits) -> None:
+    try:
+        size = sniff.size_of(data, name)
+    except ValueError:
+        raise Undecodable(Reason.BROKEN) from None
+    if size is not None:
+        _judge_size(*size, limits)
+
+
+def _judge_size(width: int, height: int, limits: ImageLimits) -> None:
+    if width < 1 or height < 1:
+        raise Undecodable(Reason.BROKEN)
+    if width * height > limits.pixels_max:
+        raise Undecodable(Reason.TOO_MANY_PIXELS)
+
+
+def _is_blank(image: Image.Image) -> bool:
+    """Whether a tolerant decoder left nothing but one colour: that is no picture, whatever it returned."""
+    extrema = np.asarray(image.getextrema()).reshape(-1, 2)
+    return bool((extrema[:, 0] == extrema[:, 1]).all())
+
+
+def _by_second(data: bytes, name: str, limits: ImageLimits) -> Decoded:
+    """The last resort. What only one of two decoders can read is partial by definition."""
+    try:
+        pixels = _second(data, name)
+    except _REFUSALS:
+        raise Undecodable(Reason.BROKEN) from None
+    picture = _of_array(pixels)
+    _judge_size(*picture.size, limits)
+    if pixels.min() == pixels.max():
+        raise Undecodable(Reason.BROKEN)
+    return Decoded(name, *picture.size, _views(picture, 0), Reason.PARTIAL_DAMAGED)
+
+
+# --- JPEG ---
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadedJpeg:
+    """A decoded JPEG file: its size before reduction, and the reduction, 0 where it is in colour and in full."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    reduction: int
+
+
+def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
+    data, cut = sniff.cut_scans(data, limits.jpeg_scans_max)
+    layout = sniff.jpeg_layout(data) if sniff.is_progressive(data) else None
+    for attempt, tolerant in ((data, False), (data + b"\xff\xd9", False), (data, True)):
+        try:
+            loaded = _load_jpeg(attempt, policy, layout, tolerant=tolerant)
+        except MemoryError:
+            if policy is DecodePolicy.FAST:
+                raise
+            return _jpeg(data, limits, DecodePolicy.FAST)  # a few bits off is better than not seen
+        except _REFUSALS:
+            continue
+        if tolerant and _is_blank(loaded.image):
+            break
+        _judge_size(*loaded.size, limits)
+        whole = not cut and not tolerant and (_is_complete(layout) if layout else not _is_filled(attempt, loaded))
+        reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
+        return Decoded("jpeg", *loaded.size, _jpeg_frames(loaded, policy), reason)
+    return _by_second(data, "jpeg", limits)
+
+
+def _is_complete(layout: sniff.JpegLayout) -> bool:
+    return layout.ended and layout.refined
+
+
+def _load_jpeg(data: bytes, policy: DecodePolicy, layout: sniff.JpegLayout | None, *, tolerant: bool) -> _LoadedJpeg:
+    with _pillow(tolerant=tolerant):
+        image = _Jpeg(BytesIO(data))
+        reduction = _reduction(image) if policy is DecodePolicy.FAST else 0
+        if reduction and layout is not None and _is_complete(layout):
+            image = _Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
+        size = image.size
+        if reduction:
+            image.draft("L", (size[0] // reduction, size[1] // reduction))
+            if image.size != (-(-size[0] // reduction), -(-size[1] // reduction)):
+                raise ValueError("unexpected scale")
+        image.load()
+    return _LoadedJpeg(image, size, reduction)
+
+
+def _reduction(image: JpegImageFile) -> int:
+    """The DCT scale for the luma plane alone, or 0 where that plane is not simply the first component.
+
+    Colour by Adobe's marker, else by JFIF's, else by the component ids, as libjpeg guesses it (jdapimin.c, default_decompress_parms).
+    """
+    adobe, ids = image.info.get("adobe_transform"), tuple(layer[0] for layer in image.layer)
+    ycbcr = "jfif" in image.info or adobe == 1 or (adobe is None and ids not in (_RGB_IDS, _RGB_LOWER_IDS))
+    if not ((image.mode == "L" and image.layers == 1) or (image.mode == "RGB" and image.layers == 3 and ycbcr)):
+        return 0
+    side = min(image.size)
+    return next((scale for scale in (8, 4, 2) if side >= _REDUCED_SIDE_MIN * scale), 1)
+
+
+def _is_filled(data: bytes, loaded: _LoadedJpeg) -> bool:
+    """Whether the data ended before the picture did. One reduced grey pixel proves little, so then the full picture is asked."""
+    if not _ends_in_fill(loaded.image, max(1, loaded.reduction)):
+        return False
+    if loaded.reduction <= 1:
+        return True
+    with _pillow(tolerant=True):
+        full = _Jpeg(BytesIO(data))
+        full.draft("L", None)
+        full.load()
+    return _ends_in_fill(full, 1)
+
+
+def _ends_in_fill(image: Image.Image, reduction: int) -> bool:
+    """Whether the last block is the flat mid-grey that libjpeg draws when the data are at an end (jdhuff.c: coefficients stay zero)."""
+    block = 8 // reduction
+    width, height = image.size
+    corner = image.crop((width - 1 - (width - 1) % block, height - 1 - (height - 1) % block, width, height))
+    grey = np.asarray(corner)
+    return bool(((grey == 128) | (grey == 127)).all())  # 127 where CMYK is inverted
+
+
+def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy) -> Iterator[Frame]:
+    if not loaded.reduction:
+        return _views(_of_pillow(loaded.image, policy), 0)
+    pixels = np.asarray(loaded.image)
+    shape = (pixels.shape[0], pixels.shape[1])
+    return iter((Frame(lambda top, bottom: pixels[top:bottom], shape, *loaded.size, loaded.reduction),))
+
+
+# --- all other formats ---
+
+
+def _still_webp(data: bytes, limits: ImageLimits) -> Decoded:
+    """A WebP picture without the animation decoder that Pillow would run: a third of the time and of the memory."""
+    try:
+        pixels = imagecodecs.webp_decode(data)
+    except _REFUSALS:
+        raise Undecodable(Reason.BROKEN) from None
+    picture = _of_array(pixels)
+    _judge_size(*picture.size, limits)
+    return Decoded("webp", *picture.size, _views(picture, 0), Reason.FULL)
+
+
+def _other(data: bytes, name: str, how: tuple[ImageLimits, DecodePolicy]) -> Decoded:
+    limits, policy = how
+    for tolerant in (False, True):
+        try:
+            with _pillow(tolerant=tolerant):
+                image = _OPENERS[name](BytesIO(data))
+                _judge_size(*image.size, limits)
+                frames = max(1, int(getattr(image, "n_frames", 1)))
+                image.load()
+        except _REFUSALS:
+            continue
+        if tolerant and _is_blank(image):
+            break
+        decoded = Decoded(name, *image.size, reason=Reason.PARTIAL_DAMAGED if tolerant else Reason.FULL)
+        announced = min(frames, sniff.count_png_frames(data)) if name == "png" else frames
+        decoded.frames = _walk(_Animation(image, announced, tolerant, decoded), limits, policy)
+        return decoded
+    return _by_second(data, name, limits)
+
+
+@dataclass(slots=True)
+class _Animation:
+    """An open image, the frames it is believed to have, and where to note what was missed."""
+
+    image: ImageFile.ImageFile
+    frames: int
+    tolerant: bool
+    decoded: Decoded
+
+
+def _sample(animation: _Animation, limits: ImageLimits) -> list[int]:
+    """Which frames to look at: all, or as many as the budgets allow, evenly spaced with the first and the last among them."""
+    width, height = animation.image.size
+    budget = max(1, min(limits.frames_max, limits.frame_pixels_max // (width * height)))
+    if animation.frames <= budget:
+        return list(range(animation.frames))
+    animation.decoded.reason = Reason.PARTIAL_FRAMES
+    return sorted({round(at) for at in np.linspace(0, animation.frames - 1, budget)})
+
+
+def _walk(animation: _Animation, limits: ImageLimits, policy: DecodePolicy) -> Iterator[Frame]:
+    """The sampled frames, as displayed. Frames between them are composed too, so the clock is looked at before each."""
+    deadline = time.monotonic() + limits.frames_time_s
+    at = 0
+    for index in _sample(animation, limits):
+        while at < index:
+            if time.monotonic() > deadline:
+                animation.decoded.reason = Reason.PARTIAL_FRAMES
+                return
+            at += 1
+            if not _step(animation, at, limits):
+                return
+        yield from _views(_of_pillow(animation.image, policy), index)
+
+
+def _step(animation: _Animation, index: int, limits: ImageLimits) -> bool:
+    """Move to a frame and compose it; false where the file does not have it, which is damage."""
+    try:
+        with _pillow(tolerant=animation.tolerant):
+            animation.image.seek(index)
+            _judge_size(*animation.image.size, limits)
+            animation.image.load()
+    except (*_REFUSALS, MemoryError, Undecodable):
+        animation.decoded.reason = Reason.PARTIAL_DAMAGED
+        return False
+    return True

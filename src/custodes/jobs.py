@@ -1,0 +1,164 @@
+"""Whole jobs, composed from a site: scan a source, match a run again. The command line, the demo and tests call these two.
+
+Everything that can be refused is refused before the first row: no authority, no list, a kernel that cannot confine, another run's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from custodes.carrier.client import Carrier
+from custodes.config import Site
+from custodes.errors import ExitCode, InputError
+from custodes.ledger.manifest import Manifest
+from custodes.ledger.run import RunDirectory
+from custodes.model import Reason
+from custodes.scan.html import render
+from custodes.scan.pool import Event, Failure, Hello, LocalPool
+from custodes.scan.rematch import rematch_manifest, rematch_path
+from custodes.scan.report import RunReport, report_of
+from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
+from custodes.scan.settings import ScanSettings
+from custodes.scan.shard import ShardJob
+from custodes.scan.summary import json_line
+from custodes.sources.base import SourceOptions
+
+__all__ = ["Job", "ScanRequest", "exit_code", "prepare_rematch", "prepare_scan"]
+
+WORKER = (sys.executable, "-P", "-m", "custodes.cli.worker")
+
+
+@dataclass(frozen=True)
+class ScanRequest:
+    """What to scan, and how far from what is configured."""
+
+    source: str
+    run: Path
+    lists: Sequence[str] = ()
+    settings: ScanSettings = field(default_factory=ScanSettings)
+    options: SourceOptions = field(default_factory=SourceOptions)
+    retry: Sequence[Reason] = ()
+    workers: int = 0
+
+
+@dataclass
+class Job:
+    """A job that may start: its run directory, and what is left to do in it."""
+
+    site: Site
+    run: RunDirectory
+    todo: list[ShardJob]
+    workers: int
+    parent: str = ""
+    lock: int = -1
+
+    @property
+    def rows_done(self) -> int:
+        """Rows committed before this job began."""
+        return sum(record.rows for record in self.run.latest().values())
+
+    def work(self, watch: Callable[[Event], None]) -> RunReport:
+        """Do what is left, add the run up, and leave the report beside it."""
+        hello = Hello(str(self.site.path), str(self.run.path.resolve()), self.workers, self.parent)
+        try:
+            result = run_jobs(LocalPool(WORKER, hello, self.workers), self.todo, watch)
+            self.run.sweep()
+            return self._report(result)
+        finally:
+            os.close(self.lock)
+
+    def _report(self, result: ScanResult) -> RunReport:
+        report = report_of(self.run, [message_of(failure) for failure in result.failures])
+        write_report(self.run.path, report)
+        return msgspec.structs.replace(
+            report, exit_code=exit_code(report, result, self.site.config.scan.unexamined_share_warn)
+        )
+
+
+def message_of(failure: Failure) -> str:
+    """A failure as one line."""
+    return failure.message + (f" (hint: {failure.hint})" if failure.hint else "")
+
+
+def write_report(path: Path, report: RunReport) -> None:
+    """``report.html`` and ``report.json`` in the run directory. They can be made again at any time, so nothing is synced."""
+    for name, text in (
+        ("report.html", render(report)),
+        ("report.json", msgspec.json.encode(json_line(report)).decode()),
+    ):
+        aside = path / f".{name}.{os.getpid()}.tmp"
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path / name)
+
+
+def exit_code(report: RunReport, result: ScanResult, share_warn: float) -> int:
+    """What the process answers. A run with failed shards is not a result, whatever it found; a little-examined one is a weak result."""
+    if result.failures:
+        fatal = [failure for failure in result.failures if failure.fatal]
+        return int((fatal or result.failures)[0].exit_code)
+    if report.findings:
+        return ExitCode.FOUND
+    return ExitCode.MUCH_UNEXAMINED if report.unexamined_share > share_warn else ExitCode.NOTHING_FOUND
+
+
+def prepare_scan(site: Site, request: ScanRequest) -> Job:
+    """Check everything, plan the source, write or compare the manifest, and say what is left to do."""
+    recipients = site.recipients()
+    used = site.lists_used(request.lists)
+    fetches = "bytes" in request.settings.passes
+    confinement = (
+        confinement_of(request.settings)
+        if fetches
+        else "not needed: no image is decoded"
+    )
+    plan = plan_scan(request.source, request.options, request.settings)
+    manifest = manifest_of(
+        ScanPlan(
+            dataset=request.source,
+            plan=plan,
+            settings=request.settings,
+            lists=used,
+            recipients=[str(recipient) for recipient in recipients],
+            demo_authority=site.config.authority.demo,
+            confinement=confinement,
+        )
+    )
+    run, lock = create_locked(site, request.run, manifest)
+    todo = jobs_to_do(run, plan_of(run.manifest), request.retry)
+    return Job(site, run, todo, request.workers or site.workers(), lock=lock)
+
+
+def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: int = 0) -> Job:
+    """Set up a run inside ``path`` that judges its stored digests against today's lists."""
+    parent = RunDirectory.open(path, site.run_key())
+    done = parent.latest()
+    if len(done) < len(plan_of(parent.manifest).shards):
+        raise InputError(
+            f"{path} is not finished: {len(done)} of {len(plan_of(parent.manifest).shards)} shards",
+            hint="finish the scan first: start it again",
+        )
+    recipients = [str(recipient) for recipient in site.recipients()]
+    manifest = rematch_manifest(parent, site.lists_used(list_ids), recipients, demo=site.config.authority.demo)
+    run, lock = create_locked(site, rematch_path(path, manifest), manifest)
+    todo = jobs_to_do(run, plan_of(run.manifest))
+    return Job(site, run, todo, workers or site.workers(), parent=str(path.resolve()), lock=lock)
+
+
+def confinement_of(settings: ScanSettings) -> str:
+    """How decoders will be confined, for the manifest. Raises JailError, before anything is fetched, where they cannot be."""
+    if settings.unsafe_no_jail:
+        return "none (--unsafe-no-jail)"
+    with Carrier(settings.carrier_start()) as carrier:
+        return carrier.ready()
+
+
+def create_locked(site: Site, path: Path, manifest: Manifest) -> tuple[RunDirectory, int]:
+    """The run directory, created or gone on with, and held."""
+    run = RunDirectory.create(path, manifest, site.run_key())
+    return run, run.hold()

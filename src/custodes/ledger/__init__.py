@@ -1,0 +1,1 @@
+"""What happened: the run directory, its manifest and its shard commits."""

@@ -1,0 +1,318 @@
+"""The run directory: one manifest, then one first-wins commit per shard, and nothing that says which rows matched.
+
+A commit is a findings file (sealed to the authority, always present, padded) and then a shard file (outcomes, digests, counts) that
+names it by digest: the shard file is the done-mark, so a crash between the two leaves an orphan and an undone shard, never a shard
+without its findings. Counts of findings are locked under the run key. Resuming is subtraction: planned shards less committed ones.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from custodes.crypto.keys import AeadKey, RunKey
+from custodes.crypto.vault import lock, unlock
+from custodes.errors import InputError, InternalError, StorageError
+from custodes.ledger.disk import Disk, translated
+from custodes.ledger.manifest import Manifest, refuse_if_different
+from custodes.ledger.rows import fits_schema, outcome_counts
+from custodes.model import Reason
+
+__all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord"]
+
+RECORD_KEY = b"custodes.shard"
+SHARDS_PER_FOLDER = 1000
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Findings of one commit, as counts. Kept locked under the run key, because the count of a small shard names a row."""
+
+    rows: int = 0
+    by_list: dict[str, int] = {}
+    by_rule: dict[str, int] = {}
+
+
+class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a shard file says of itself, in the clear."""
+
+    run_id: str
+    shard: int
+    generation: int
+    rows: int
+    reasons: dict[Reason, int]
+    coverage: dict[str, int]
+    started: float
+    finished: float
+    bytes_fetched: int
+    findings_file: str
+    findings_sha256: str
+    locked: bytes
+    """``Found``, locked under the run key."""
+
+
+class ShardCommit(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker hands over for one shard: a table of rows, counts, and findings that are sealed already."""
+
+    shard: int
+    generation: int
+    table: pa.Table
+    coverage: Mapping[str, int]
+    started: float
+    finished: float
+    bytes_fetched: int
+    sealed: bytes
+    found: Found
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """A run added up over its committed shards (latest generation of each; findings over all generations)."""
+
+    rows: int
+    reasons: dict[Reason, int]
+    coverage: dict[str, int]
+    findings: int
+    by_list: dict[str, int]
+    by_rule: dict[str, int]
+    bytes_fetched: int
+
+
+class RunDirectory:
+    """A run on disk. Open one with ``create`` or ``open``; several processes may commit to it at once."""
+
+    def __init__(self, path: Path, manifest: Manifest, key: RunKey, disk: Disk | None = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._key = AeadKey(key.derive("found"))
+        self._disk = disk or Disk()
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest, key: RunKey, disk: Disk | None = None) -> RunDirectory:
+        """Start a run, or go on with it if the directory holds the same one. Raises ConfigError saying what changed otherwise."""
+        disk = disk or Disk()
+        disk.make_directory(path)
+        if not (path / "manifest.json").exists():
+            if any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
+                raise InputError(f"{path} is not empty and holds no run", hint="give --run a new directory")
+            disk.publish(path / "manifest.json", manifest.encode())
+        stored = read_manifest(path)
+        refuse_if_different(stored, manifest)
+        return cls(path, stored, key, disk)
+
+    @classmethod
+    def open(cls, path: Path, key: RunKey, disk: Disk | None = None) -> RunDirectory:
+        """Open an existing run. Raises InputError if there is none."""
+        return cls(path, read_manifest(path), key, disk)
+
+    def hold(self) -> int:
+        """Lock the directory for one coordinator, for as long as the returned descriptor stays open."""
+        with translated(self.path):
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            raise InputError(
+                f"{self.path} is in use by another custodes process", hint="wait for it to end, or stop it"
+            ) from error
+        return descriptor
+
+    # -- writing
+
+    def commit(self, commit: ShardCommit) -> ShardRecord:
+        """Make a shard done. First wins: if it was done already, the record that stands is returned and nothing is added."""
+        check_conservation(commit)
+        digest = hashlib.sha256(commit.sealed).hexdigest()
+        name = f"{commit.shard:08d}.g{commit.generation}-{digest[:16]}.age"
+        record = self._record(commit, name, digest)
+        findings = self._folder("findings", commit.shard) / name
+        final = self.shard_path(commit.shard, commit.generation)
+        for directory in (findings.parent, final.parent):
+            self._disk.make_directory(directory)
+        # Order matters. 1: findings. 2: the shard file, which is the done-mark.
+        self._disk.publish(findings, commit.sealed)
+        if self._disk.publish(final, encode_shard(commit.table, record)):
+            return record
+        findings.unlink(missing_ok=True)
+        return read_record(final)
+
+    def _record(self, commit: ShardCommit, name: str, digest: str) -> ShardRecord:
+        record = ShardRecord(
+            run_id=self.manifest.run_id,
+            shard=commit.shard,
+            generation=commit.generation,
+            rows=commit.table.num_rows,
+            reasons=outcome_counts(commit.table),
+            coverage=dict(commit.coverage),
+            started=commit.started,
+            finished=commit.finished,
+            bytes_fetched=commit.bytes_fetched,
+            findings_file=name,
+            findings_sha256=digest,
+            locked=b"",
+        )
+        return msgspec.structs.replace(
+            record, locked=lock(self._key, msgspec.json.encode(commit.found), context_of(record))
+        )
+
+    # -- reading
+
+    def latest(self) -> dict[int, ShardRecord]:
+        """The newest record of each committed shard."""
+        newest: dict[int, ShardRecord] = {}
+        for record in self.records():
+            held = newest.get(record.shard)
+            if held is None or record.generation > held.generation:
+                newest[record.shard] = record
+        return newest
+
+    def latest_of(self, shard: int) -> ShardRecord | None:
+        """The newest record of one shard, without reading the others."""
+        paths = self._folder("shards", shard).glob(f"{shard:08d}.g*.parquet")
+        newest = max(paths, key=lambda path: int(path.stem.rpartition(".g")[2]), default=None)
+        return None if newest is None else read_record(newest)
+
+    def records(self) -> Iterator[ShardRecord]:
+        """Every committed record, checked: it belongs to this run, and its findings file is there and whole."""
+        for path in sorted((self.path / "shards").glob("*/*.parquet")):
+            record = read_record(path)
+            if record.run_id != self.manifest.run_id:
+                raise InputError(f"{path} belongs to another run")
+            yield record
+
+    def found(self, record: ShardRecord) -> Found:
+        """The locked counts of a record. Raises InputError with the wrong key, or if anything in the record was changed."""
+        data = unlock(self._key, record.locked, context_of(record))
+        return msgspec.json.decode(data, type=Found)
+
+    def rows(self, record: ShardRecord) -> pa.Table:
+        """Outcomes and digests of a committed shard, one line a row in order (schema: ``custodes.ledger.rows.SCHEMA``)."""
+        path = self.shard_path(record.shard, record.generation)
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            reasons = outcome_counts(table)
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise StorageError(
+                f"{path} cannot be read back", hint="restore it, or delete it to redo the shard"
+            ) from error
+        if reasons != record.reasons or not fits_schema(table.schema):
+            raise StorageError(
+                f"{path} does not hold the outcomes that it says it holds", hint="delete it to redo the shard"
+            )
+        return table
+
+    def sealed_files(self) -> list[Path]:
+        """The findings files of all commits. Each is checked against the digest that its shard file names."""
+        paths = []
+        for record in self.records():
+            path = self._folder("findings", record.shard) / record.findings_file
+            if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != record.findings_sha256:
+                raise StorageError(
+                    f"{path} is missing or was changed",
+                    hint=f"delete the shard file of shard {record.shard} and scan again",
+                )
+            paths.append(path)
+        return paths
+
+    def counts(self) -> Counts:
+        """The run added up."""
+        reasons: dict[Reason, int] = {}
+        coverage: dict[str, int] = {}
+        by_list: dict[str, int] = {}
+        by_rule: dict[str, int] = {}
+        rows = findings = fetched = 0
+        newest = {(r.shard, r.generation) for r in self.latest().values()}
+        for record in self.records():
+            found = self.found(record)
+            findings += found.rows
+            fetched += record.bytes_fetched
+            add(by_list, found.by_list)
+            add(by_rule, found.by_rule)
+            if (record.shard, record.generation) in newest:
+                rows += record.rows
+                add(reasons, record.reasons)
+                add(coverage, record.coverage)
+        return Counts(
+            rows=rows,
+            reasons=reasons,
+            coverage=coverage,
+            findings=findings,
+            by_list=by_list,
+            by_rule=by_rule,
+            bytes_fetched=fetched,
+        )
+
+    def sweep(self) -> int:
+        """Remove findings files that no commit names (left by a crash before the done-mark). Call it holding the lock, with no worker left."""
+        named = {record.findings_file for record in self.records()}
+        orphans = [path for path in (self.path / "findings").glob("*/*") if path.name not in named]
+        orphans += list((self.path / "shards").glob("*/.*.tmp"))
+        for path in orphans:
+            path.unlink(missing_ok=True)
+        return len(orphans)
+
+    def shard_path(self, shard: int, generation: int) -> Path:
+        """Where a shard's file lies."""
+        return self._folder("shards", shard) / f"{shard:08d}.g{generation}.parquet"
+
+    def _folder(self, kind: str, shard: int) -> Path:
+        return self.path / kind / f"{shard // SHARDS_PER_FOLDER:05d}"
+
+
+def context_of(record: ShardRecord) -> bytes:
+    """What the locked counts are bound to: all the rest of the record."""
+    return msgspec.json.encode(msgspec.structs.replace(record, locked=b""), order="sorted")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a run directory. Raises InputError if there is none."""
+    try:
+        data = (path / "manifest.json").read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path} holds no run: manifest.json cannot be read", hint="give the directory that --run named"
+        ) from error
+    return Manifest.decode(data)
+
+
+def encode_shard(table: pa.Table, record: ShardRecord) -> bytes:
+    """A shard file: the rows as parquet with page checksums, the record in its metadata."""
+    tagged = table.replace_schema_metadata({RECORD_KEY: msgspec.json.encode(record, order="sorted")})
+    sink = pa.BufferOutputStream()
+    pq.write_table(tagged, sink, compression="zstd", write_page_checksum=True)
+    return bytes(sink.getvalue())
+
+
+def read_record(path: Path) -> ShardRecord:
+    """The record of a shard file. Raises StorageError if the file is not whole."""
+    try:
+        metadata = pq.read_metadata(path)
+        record = msgspec.json.decode((metadata.metadata or {})[RECORD_KEY], type=ShardRecord)
+    except (OSError, pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
+        raise StorageError(
+            f"{path} is not a whole shard file", hint="delete it, then scan again: the shard is redone"
+        ) from error
+    if metadata.num_rows != record.rows or sum(record.reasons.values()) != record.rows:
+        raise StorageError(
+            f"{path} holds {metadata.num_rows} rows but says {record.rows}", hint="delete it, then scan again"
+        )
+    return record
+
+
+def check_conservation(commit: ShardCommit) -> None:
+    """Rows = examined + unavailable + undecodable + failed, or the shard is not done."""
+    counted = sum(outcome_counts(commit.table).values())
+    if counted != commit.table.num_rows:
+        raise InternalError(f"shard {commit.shard}: {commit.table.num_rows} rows but {counted} outcomes")
+
+
+def add(total: dict, more: Mapping) -> None:  # type: ignore[type-arg]
+    """Add counts to counts, by key."""
+    for key, count in more.items():
+        total[key] = total.get(key, 0) + count

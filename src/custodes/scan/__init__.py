@@ -1,0 +1,1 @@
+"""The main job: plan a run, work its shards, report. ``shard`` is what one unit of work does, wherever it runs."""

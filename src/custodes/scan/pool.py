@@ -1,0 +1,198 @@
+"""Where shards are worked: the local pool of worker processes, and the events that any executor gives.
+
+A worker that dies is replaced and its shard is tried again; a shard that has killed three workers is given up, aloud, and stays undone.
+Workers end with their parent. Only jobs and reports cross; how a worker is started is the caller's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import subprocess
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from custodes.channel import Frames, send
+from custodes.errors import WorldError
+from custodes.model import Reason
+from custodes.scan.shard import ShardJob, ShardReport
+
+__all__ = ["Event", "Executor", "Failure",
+    "Hello", "Inline", "LocalPool", "Report", "Started", "Tick", "WorkerMessage"]
+
+DEATHS_MAX: Final = 3
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """First message to a worker process: where the configuration and the run lie. Keys and lists it opens itself."""
+
+    config: str
+    run: str
+    workers: int
+    parent: str = ""
+
+
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """A worker is ready."""
+
+
+class Tick(msgspec.Struct, frozen=True, tag=True):
+    """Items settled since the last tick (not committed yet), and the trouble of the worker's fetcher."""
+
+    reasons: dict[Reason, int] = {}
+    in_flight: int = 0
+    hosts_in_trouble: int = 0
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """A shard is committed."""
+
+    report: ShardReport
+
+
+class Failure(msgspec.Struct, frozen=True, tag=True):
+    """A shard, or the worker itself, could not go on. ``fatal``: no other shard would fare better."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    exit_code: int = 4
+    fatal: bool = False
+    shard: int = -1
+
+
+WorkerMessage = Started | Tick | Report | Failure
+Event = Tick | Report | Failure
+
+
+class Executor(Protocol):
+    """Works jobs somewhere and says what became of each, exactly once, besides ticks."""
+
+    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
+        """Events until every job is reported or failed, or one failure is fatal."""
+        ...
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    frames: Frames = field(default_factory=lambda: Frames(WorkerMessage))
+    job: ShardJob | None = None
+
+    def give(self, job: ShardJob) -> None:
+        assert self.process.stdin is not None
+        self.job = job
+        with contextlib.suppress(BrokenPipeError):  # its death is noticed on the other pipe
+            send(self.process.stdin.fileno(), job)
+
+
+class LocalPool:
+    """Worker processes on this machine. ``argv`` starts one; ``hello`` is the first message it is sent."""
+
+    def __init__(self, argv: Sequence[str], hello: object, workers: int) -> None:
+        self._argv = list(argv)
+        self._hello = hello
+        self._workers = workers
+        self._selector = selectors.DefaultSelector()
+        self._alive: list[_Worker] = []
+        self._deaths: dict[int, int] = {}
+
+    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
+        """Work the jobs; see ``Executor``."""
+        waiting = deque(jobs)
+        try:
+            for _ in range(min(self._workers, len(waiting))):
+                self._start()
+            self._hand_out(waiting)
+            while any(worker.job for worker in self._alive) or waiting:
+                for event in self._wait(waiting):
+                    yield event
+                    if isinstance(event, Failure) and event.fatal:
+                        return
+                self._hand_out(waiting)
+        finally:
+            self.close()
+
+    def _wait(self, waiting: deque[ShardJob]) -> Iterator[Event]:
+        for key, _ in self._selector.select():
+            worker: _Worker = key.data
+            data = os.read(key.fd, 1 << 18)
+            if not data:
+                yield from self._bury(worker, waiting)
+                continue
+            for message in worker.frames.feed(data):
+                if isinstance(message, Report | Failure):
+                    worker.job = None
+                if not isinstance(message, Started):
+                    yield message
+
+    def _hand_out(self, waiting: deque[ShardJob]) -> None:
+        for worker in self._alive:
+            if worker.job is None and waiting:
+                worker.give(waiting.popleft())
+
+    def _bury(self, worker: _Worker, waiting: deque[ShardJob]) -> Iterator[Event]:
+        self._stop(worker)
+        job = worker.job
+        if job is None:
+            yield Failure(
+                "WorldError",
+                "a scan worker ended unasked",
+                "see the messages above; free memory and start again",
+                3,
+                fatal=True,
+            )
+            return
+        self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
+        if self._deaths[job.shard] < DEATHS_MAX:
+            waiting.appendleft(job)
+        else:
+            hint = "the machine may be out of memory: use fewer --workers; start the same command again to try the shard once more"
+            yield Failure("WorldError", f"shard {job.shard} ended {DEATHS_MAX} workers", hint, 3, shard=job.shard)
+        if waiting:
+            self._start()
+
+    def _start(self) -> None:
+        process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        worker = _Worker(process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            send(process.stdin.fileno(), self._hello)
+        except BrokenPipeError as error:
+            raise WorldError("a scan worker could not be started", hint="see the messages above") from error
+        self._alive.append(worker)
+        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+
+    def _stop(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        assert worker.process.stdin is not None
+        self._alive.remove(worker)
+        self._selector.unregister(worker.process.stdout)
+        worker.process.kill()
+        worker.process.wait()
+        worker.process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            worker.process.stdin.close()
+
+    def close(self) -> None:
+        """End all workers. What they had not committed is undone."""
+        for worker in list(self._alive):
+            self._stop(worker)
+
+
+class Inline:
+    """Works jobs in this very process, one after the other: for tests, and for whoever embeds custodes in an engine of his own."""
+
+    def __init__(self, work: Any) -> None:
+        self._work = work
+
+    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
+        """Work the jobs; errors rise."""
+        for job in jobs:
+            yield Report(self._work(job))

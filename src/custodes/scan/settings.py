@@ -1,0 +1,57 @@
+"""What a scan is told: settings that can change an outcome (they go into the manifest) and pace (which cannot)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+import msgspec
+
+from custodes.carrier.protocol import Start
+from custodes.image import DecodePolicy, ImageLimits
+from custodes.lists.matcher import MatchSettings
+from custodes.net import FetchLimits
+
+__all__ = ["PACE", "Pass", "ScanSettings", "without_pace"]
+
+Pass = Literal["columns", "bytes"]
+
+PACE: Final = ("in_flight", "per_host", "memory_bytes_max")
+"""Fields of ``FetchLimits`` that change the speed of a run and none of its outcomes; a run may go on with others."""
+
+
+class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can change what a scan says of a row."""
+
+    passes: tuple[Pass, ...] = ("columns", "bytes")
+    limit: int | None = None
+    fetch: FetchLimits = FetchLimits()
+    image: ImageLimits = ImageLimits()
+    decode_policy: DecodePolicy = DecodePolicy.FAST
+    match: dict[str, MatchSettings] = {}
+    unsafe_allow_loopback: bool = False
+    unsafe_no_jail: bool = False
+
+    def unsafe(self) -> list[str]:
+        """The names of the unsafe options in use, for the manifest and every report."""
+        flags = {"--unsafe-allow-loopback": self.unsafe_allow_loopback, "--unsafe-no-jail": self.unsafe_no_jail}
+        return [name for name, used in flags.items() if used]
+
+    def carrier_start(self, readable: tuple[str, ...] = (), workers: int = 1) -> Start:
+        """How a carrier starts under these settings, with its share of what may be in flight."""
+        share = max(1, self.fetch.in_flight // workers)
+        memory = max(self.fetch.body_bytes_max, self.fetch.memory_bytes_max // workers)
+        return Start(
+            fetch=msgspec.structs.replace(self.fetch, in_flight=share, memory_bytes_max=memory),
+            image=self.image,
+            policy=self.decode_policy,
+            unsafe_allow_loopback=self.unsafe_allow_loopback,
+            unsafe_no_jail=self.unsafe_no_jail,
+            readable=readable,
+        )
+
+
+def without_pace(settings: ScanSettings) -> dict[str, Any]:
+    """The settings as a plain document, less what only changes speed: what the manifest holds."""
+    document: dict[str, Any] = msgspec.to_builtins(settings)
+    document["fetch"] = {name: value for name, value in document["fetch"].items() if name not in PACE}
+    return document

@@ -1,0 +1,120 @@
+"""The configuration explained, from the settings themselves: the commented file that ``init`` writes and the reference page.
+
+Every setting says its meaning in the docstring below it (PEP 257 attribute docstrings) or in the comment behind it; nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from custodes.image import ImageLimits
+from custodes.lists.matcher import MatchSettings
+from custodes.net import FetchLimits
+
+__all__ = ["Setting", "configuration_text", "settings_of"]
+
+_FIELD: Final = re.compile(r"^    (?P<name>[a-z][a-z0-9_]*): [^#\n]*?(?:#\s*(?P<comment>.*))?$")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: its name, its default as TOML, what it means."""
+
+    name: str
+    default: str
+    meaning: str
+
+
+def settings_of(struct: type[msgspec.Struct]) -> Iterator[Setting]:
+    """The settings of a section, in order."""
+    meanings = meanings_of(struct)
+    for field in msgspec.structs.fields(struct):
+        default = field.default if field.default is not msgspec.NODEFAULT else None
+        if default is None and field.default_factory is not msgspec.NODEFAULT:
+            default = field.default_factory()
+        yield Setting(field.name, toml(default), meanings.get(field.name, ""))
+
+
+def meanings_of(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The comment or attribute docstring of each field, read from the source."""
+    meanings: dict[str, str] = {}
+    lines = inspect.getsource(struct).splitlines()
+    for number, line in enumerate(lines):
+        if not (match := _FIELD.match(line)):
+            continue
+        following = "\n".join(lines[number + 1 : number + 8]).lstrip()
+        text = match["comment"] or ""
+        if following.startswith('"""'):
+            text = following.split('"""')[1]
+        meanings[match["name"]] = " ".join(text.split())
+    return meanings
+
+
+def toml(value: Any) -> str:
+    """A default as it is written in the file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, str):
+        return '"' + value + '"'
+    return f"{value:_}" if isinstance(value, int) and value >= 100_000 else str(value)
+
+
+def commented(struct: type[msgspec.Struct]) -> str:
+    """The settings of a section as comments that only need their # removed."""
+    return "\n".join(f"# {setting.meaning}\n#{setting.name} = {setting.default}" for setting in settings_of(struct))
+
+
+def configuration_text(recipients: list[str], *, demo: bool) -> str:
+    """The file that ``custodes init`` writes."""
+    quoted = ", ".join(f'"{recipient}"' for recipient in recipients)
+    return TEMPLATE.format(
+        recipients=quoted,
+        demo=str(demo).lower(),
+        fetch=commented(FetchLimits),
+        image=commented(ImageLimits),
+        match=commented(MatchSettings),
+    )
+
+
+TEMPLATE: Final = """\
+# custodes configuration. Paths are relative to this file. Every commented setting shows its default.
+
+[authority]
+# Public keys (age1…) of the authority that findings are sealed to. Without one, nothing that could find something starts.
+# A private key never belongs here: custodes refuses it.
+recipients = [{recipients}]
+# A throw-away authority made by `custodes init --demo-authority`, for trying things out; every report says so.
+demo = {demo}
+
+[places]
+keys = "keys"
+lists = "lists"
+
+[scan]
+# Which passes a scan runs: "columns" compares the dataset's own digests (no network), "bytes" fetches or reads the images.
+#passes = ["columns", "bytes"]
+# "fast/1": luma only, JPEG decoded at a reduced scale with compensation; "exact/1": full resolution, as the PDQ reference.
+#decode_policy = "fast/1"
+# Worker processes; 0: one for each processor.
+#workers = 0
+# Warn, and exit with 5 if nothing was found, when more than this share of the rows was not examined.
+#unexamined_share_warn = 0.5
+
+[fetch]
+{fetch}
+
+[image]
+{image}
+
+# Matching, for each list: replace LIST by its id.
+#[match.LIST]
+{match}
+"""

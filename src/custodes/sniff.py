@@ -1,0 +1,267 @@
+"""What an image file is by its bytes alone: its format, its size, its scans; and copies without what a decoder need not see.
+
+Promises to be pure arithmetic on bytes, with no parser behind it, at a cost that grows with the file and not with what the
+file claims. Whether the file keeps what its header says is left to ``image``.
+
+Sources: JPEG: ITU-T T.81. PNG: W3C PNG 3. WebP: RFC 9649, RFC 6386. AVIF: ISO 14496-12, ISO 23008-12, AV1 Image File Format 1.1.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+__all__ = [
+    "FORMATS",
+    "JpegLayout",
+    "count_png_frames",
+    "cut_scans",
+    "format_of",
+    "is_animated_webp",
+    "is_text",
+    "jpeg_layout",
+    "luma_scans",
+    "size_of",
+    "strip_png",
+]
+
+_MAGIC: Final = (
+    ("jpeg", re.compile(rb"\xff\xd8\xff")),
+    ("png", re.compile(rb"\x89PNG\r\n\x1a\n")),
+    ("gif", re.compile(rb"GIF8[79]a")),
+    ("webp", re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL)),
+    # the file type box with an AV1 brand among its first 16
+    ("avif", re.compile(rb"\0\0\0.ftyp(?:....){0,15}?avi[fs]", re.DOTALL)),
+    ("bmp", re.compile(rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL)),
+    ("tiff", re.compile(rb"II[*+]\0|MM\0[*+]")),
+)
+FORMATS: Final = tuple(name for name, _ in _MAGIC)
+"""The formats that are decoded. Nothing else reaches a parser."""
+
+
+def format_of(data: bytes) -> str | None:
+    """The format by magic number; None for anything else."""
+    return next((name for name, magic in _MAGIC if magic.match(data)), None)
+
+
+_DOCUMENT: Final = re.compile(rb"%PDF|%!PS")
+_CONTROL: Final = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")
+
+
+def is_text(data: bytes) -> bool:
+    """Whether this is text (HTML, XML, SVG, JSON, a message) or nothing at all: what a server sends in an image's place."""
+    head = data[:1024]
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        head = head[2:].replace(b"\0", b"")
+    if _DOCUMENT.match(head) or _CONTROL.search(head):
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return (
+            len(data) > len(head) and error.start >= len(head) - 3
+        )  # a character cut in two by the end of what we read
+    return True
+
+
+# --- sizes ---
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """RFC 9649 sections 2.5 to 2.7; RFC 6386 section 9.1."""
+    if data[12:16] == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from("<HH", data, 26)
+    return width & 0x3FFF, height & 0x3FFF
+
+
+def _avif_size(data: bytes) -> tuple[int, int]:
+    """The largest spatial extents property (ISO 23008-12 section 6.5.3). Tracks may have none: then the parser's is judged."""
+    found = (match.end() + 4 for match in re.finditer(b"ispe", data[: 1 << 20]))
+    sizes = [struct.unpack_from(">II", data, at) for at in found if at + 8 <= len(data)]
+    return max(sizes, key=lambda size: size[0] * size[1], default=(1, 1))
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    if data[14] == 12:
+        width, height = struct.unpack_from("<HH", data, 18)
+    else:
+        width, height = struct.unpack_from("<ii", data, 18)
+    return width, abs(height)
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    for marker, start, _ in _segments(data):
+        if marker in _SOF:
+            height, width = struct.unpack_from(">HH", data, start + 1)
+            return width, height
+        if marker == _SOS:
+            break
+    raise ValueError("no frame header")
+
+
+_SIZES: Final[dict[str, Callable[[bytes], tuple[int, int]]]] = {
+    "jpeg": _jpeg_size,
+    "png": lambda data: struct.unpack_from(">II", data, 16),
+    "gif": lambda data: struct.unpack_from("<HH", data, 6),
+    "webp": _webp_size,
+    "avif": _avif_size,
+    "bmp": _bmp_size,
+}
+
+
+def size_of(data: bytes, name: str) -> tuple[int, int] | None:
+    """(width, height) as the header states them, so that no parser allocates for a size that is not allowed.
+
+    None for TIFF, whose directories may lie anywhere. Raises ValueError where the header is not there.
+    """
+    if name not in _SIZES:
+        return None
+    try:
+        return _SIZES[name](data)
+    except (struct.error, IndexError):
+        raise ValueError("header cut short") from None
+
+
+# --- JPEG ---
+
+_SOS, _EOI = 0xDA, 0xD9
+_SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+# Within a scan 0xFF is followed by 0x00 or a restart marker (T.81 section B.1.1.5); anything else is the next segment.
+_MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
+_BARE: Final = frozenset({0x01, 0xD8, _EOI})
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment, ``start`` and ``end`` being those of its payload. Ends with the end marker, if any."""
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.end() - 1], found.end()
+        if marker in _BARE:
+            yield marker, at, at
+            if marker == _EOI:
+                return
+            continue
+        end = at + max(2, int.from_bytes(data[at : at + 2], "big"))
+        yield marker, at + 2, end
+        at = end
+
+
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """One scan: its place in the file from marker to next marker, and what it carries (T.81 section B.2.3)."""
+
+    start: int
+    end: int
+    components: bytes
+    first: int
+    last: int
+    high: int
+    low: int
+
+
+@dataclass(slots=True)
+class JpegLayout:
+    """A JPEG file by its markers. ``luma`` is the first component; ``ended`` says that the end marker is there."""
+
+    progressive: bool = False
+    luma: int = -1
+    ended: bool = False
+    scans: list[_Scan] = field(default_factory=list)
+
+    @property
+    def refined(self) -> bool:
+        """Whether the scans, by their headers, bring every luma coefficient to its last bit (T.81 annex G)."""
+        bands = [scan for scan in self.scans if scan.low == 0 and self.luma in scan.components]
+        return {k for scan in bands for k in range(scan.first, scan.last + 1)} >= set(range(64))
+
+
+def jpeg_layout(data: bytes) -> JpegLayout:
+    """Walk the markers of the whole file. Takes a pass over the data, so it is for progressive files."""
+    layout = JpegLayout()
+    pending: tuple[int, bytes, int, int, int, int] | None = None
+    for marker, start, end in _segments(data):
+        if pending is not None:
+            layout.scans.append(_Scan(pending[0], start - (2 if marker in _BARE else 4), *pending[1:]))
+            pending = None
+        if marker in _SOF and layout.luma < 0 and start + 7 <= len(data):
+            layout.progressive, layout.luma = marker in _PROGRESSIVE, data[start + 6]
+        elif marker == _SOS and start + 6 <= end <= len(data):
+            first, last, precision = data[end - 3 : end]
+            components = data[start + 1 : start + 1 + 2 * data[start] : 2]
+            pending = (start - 4, components, first, last, precision >> 4, precision & 0x0F)
+        elif marker == _EOI:
+            layout.ended = True
+    if pending is not None:
+        layout.scans.append(_Scan(pending[0], len(data), *pending[1:]))
+    return layout
+
+
+def is_progressive(data: bytes) -> bool:
+    """Whether the first frame header says so."""
+    return next((marker in _PROGRESSIVE for marker, _, _ in _segments(data) if marker in _SOF or marker == _SOS), False)
+
+
+def cut_scans(data: bytes, scans_max: int) -> tuple[bytes, bool]:
+    """The file with no more than ``scans_max`` scans, and whether any were cut: each may cost a pass over the whole picture."""
+    if data.count(b"\xff\xda") <= scans_max:  # an upper bound, because within a scan 0xFF is stuffed
+        return data, False
+    scans = jpeg_layout(data).scans
+    if len(scans) <= scans_max:
+        return data, False
+    return data[: scans[scans_max].start] + b"\xff\xd9", True
+
+
+def luma_scans(data: bytes, layout: JpegLayout, reduction: int) -> bytes:
+    """A progressive file with only the scans that its luma at 1/``reduction`` depends on; half of the work lies in the others.
+
+    Kept are all scans of constant coefficients and those of luma. At 1/4 and 1/8 only the lowest coefficients are drawn (zigzag
+    0 to 4), and their first pass already fixes them well enough.
+    """
+
+    def kept(scan: _Scan) -> bool:
+        if scan.first == 0:
+            return True
+        return layout.luma in scan.components and (reduction < 4 or (scan.first <= 4 and scan.high == 0))
+
+    parts, at = [], 0
+    for scan in layout.scans:
+        if not kept(scan):
+            parts.append(data[at : scan.start])
+            at = scan.end
+    return b"".join([*parts, data[at:]])
+
+
+# --- PNG and WebP ---
+
+_PNG_METADATA: Final = frozenset({b"zTXt", b"iTXt", b"tEXt", b"iCCP", b"eXIf"})
+
+
+def strip_png(data: bytes) -> bytes:
+    """The file without text, profile and Exif chunks: they hold no pixels, and may hold bombs."""
+    if not any(name in data for name in _PNG_METADATA):
+        return data
+    kept, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _PNG_METADATA:
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def count_png_frames(data: bytes) -> int:
+    """An upper bound for the frames that are really there, because a file may announce any number."""
+    return data.count(b"fcTL") + 1
+
+
+def is_animated_webp(data: bytes) -> bool:
+    """The animation flag of the extended header (RFC 9649 section 2.7)."""
+    return data[12:16] == b"VP8X" and len(data) > 20 and bool(data[20] & 0x02)
