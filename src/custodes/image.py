@@ -39,6 +39,9 @@ __all__ = ["DecodePolicy", "Decoded", "Frame", "ImageLimits", "Undecodable", "de
 
 Pixels = NDArray[Any]
 
+_BLEED_MAX: Final = (
+    24  # grey levels by which clipping of strong colour can move the luma of a block that is flat in itself
+)
 _REDUCED_SIDE_MIN: Final = 256  # below that, tents of a reduced picture drift from the full ones
 _RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
 
@@ -220,7 +223,13 @@ def _views(picture: _Picture, index: int) -> Iterator[Frame]:
 
 
 def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixels]:
-    return lambda top, bottom: _luma(picture.band(top, bottom), backdrop)
+    def rows(top: int, bottom: int) -> Pixels:
+        try:
+            return _luma(picture.band(top, bottom), backdrop)
+        except _REFUSALS:  # a mode that Pillow can load and not convert
+            raise Undecodable(Reason.BROKEN) from None
+
+    return rows
 
 
 def _of_array(pixels: Pixels) -> _Picture:
@@ -245,6 +254,8 @@ def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
             part.info.pop("transparency", None)  # a colour key that the conversion would only warn about
         if image.mode == "P" and mode == "L":
             part = part.convert("RGB")
+        elif image.mode == "LAB":
+            part = part.getchannel(0)  # its lightness is the nearest to luma that there is
         return np.asarray(part if part.mode == mode else part.convert(mode))
 
     return _Picture(image.size, band, transparent)
@@ -420,25 +431,26 @@ def _reduction(image: JpegImageFile) -> int:
 
 
 def _is_filled(data: bytes, loaded: _LoadedJpeg) -> bool:
-    """Whether the data ended before the picture did. One reduced grey pixel proves little, so then the full picture is asked."""
-    if not _ends_in_fill(loaded.image, max(1, loaded.reduction)):
+    """Whether the data ended before the picture did: its last block is then the flat mid-grey that libjpeg draws (jdhuff.c:
+    coefficients stay zero). A reduced pixel proves little, and colour bleeds into the block, so the full luma plane decides.
+    """
+    corner = _last_block(loaded.image, max(1, loaded.reduction))
+    if loaded.image.mode not in ("L", "RGB"):
+        return bool(((corner == 128) | (corner == 127)).all())  # 127 where CMYK is inverted
+    if np.abs(_luma(corner, None).astype(np.float32) - 128).max() > _BLEED_MAX:
         return False
-    if loaded.reduction <= 1:
-        return True
     with _pillow(tolerant=True):
         full = _Jpeg(BytesIO(data))
         full.draft("L", None)
         full.load()
-    return _ends_in_fill(full, 1)
+    return bool((_last_block(full, 1) == 128).all())
 
 
-def _ends_in_fill(image: Image.Image, reduction: int) -> bool:
-    """Whether the last block is the flat mid-grey that libjpeg draws when the data are at an end (jdhuff.c: coefficients stay zero)."""
+def _last_block(image: Image.Image, reduction: int) -> Pixels:
+    """The block that holds the last pixel, as far as it lies in the picture."""
     block = 8 // reduction
     width, height = image.size
-    corner = image.crop((width - 1 - (width - 1) % block, height - 1 - (height - 1) % block, width, height))
-    grey = np.asarray(corner)
-    return bool(((grey == 128) | (grey == 127)).all())  # 127 where CMYK is inverted
+    return np.asarray(image.crop((width - 1 - (width - 1) % block, height - 1 - (height - 1) % block, width, height)))
 
 
 def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy) -> Iterator[Frame]:

@@ -77,7 +77,10 @@ def test_synthetic_vectors_are_equal_in_code_and_quality_and_in_every_form_that_
             # gives two codes for one such picture. All others must be equal.
             if code.tobytes().hex() != case["dihedral"][form]:
                 assert margin < 1e-2, (name, form)
-                assert name in {("cells", 16, 2000), ("ramp", 64, 64), ("rings", 5, 5), ("ramp", 129, 127)}, (name, form)
+                assert name in {("cells", 16, 2000), ("ramp", 64, 64), ("rings", 5, 5), ("ramp", 129, 127)}, (
+                    name,
+                    form,
+                )
 
 
 def test_published_full_resolution_hashes_are_equal_under_the_exact_policy(vectors: Path) -> None:
@@ -112,7 +115,9 @@ def test_compensated_tents_of_block_means_equal_the_full_operator_where_blocks_a
     size: tuple[int, int], reduction: int
 ) -> None:
     width, height = size
-    small = np.random.default_rng(3).integers(0, 256, (-(-height // reduction), -(-width // reduction))).astype(np.uint8)
+    small = (
+        np.random.default_rng(3).integers(0, 256, (-(-height // reduction), -(-width // reduction))).astype(np.uint8)
+    )
     full = small.repeat(reduction, axis=0).repeat(reduction, axis=1)[:height, :width]
     one = luma64(lambda top, bottom: small[top:bottom], width, height, reduction)
     other = luma64(lambda top, bottom: full[top:bottom], width, height)

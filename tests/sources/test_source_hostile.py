@@ -124,7 +124,7 @@ print("done")
 
 def test_bad_parquet_never_crashes_and_never_reads_as_nothing(vectors: Path) -> None:
     paths = sorted(str(path) for path in (vectors / "parquet-bad").rglob("*.parquet"))
-    done = subprocess.run([sys.executable, "-c", READ_ALL, *paths], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", READ_ALL, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = done.stdout.splitlines()
     assert answers[-1] == "done"
@@ -270,7 +270,7 @@ class _Handler(SimpleHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(data[first : last + 1])
 
-    do_HEAD = do_GET
+    do_HEAD = do_GET  # noqa: N815 -- the standard server's name
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_sources_are_read_over_http(tmp_path: Path, served: str) -> None:
 def test_error_about_a_remote_file_shows_no_credentials(served: str) -> None:
     host = served.removeprefix("http://")
     with pytest.raises(SourceError) as raised:
-        planned(f"http://user:secret@{host}/absent.parquet?signature=secret")
+        planned(f"http://{host}/absent.parquet?signature=secret")
     shows = str(raised.value) + repr(raised.value.__cause__) + str(raised.value.hint)
     assert "secret" not in shows
     assert "absent.parquet" in shows
@@ -318,6 +318,18 @@ def test_fifo_is_refused_without_waiting(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(SourceError, match="no regular file"):
         planned(tmp_path / name)
+
+
+def test_file_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    laion(tmp_path / "a.parquet").rename(tmp_path / os.fsdecode(b"\xff.parquet"))
+    with pytest.raises(SourceError, match="name is not UTF-8"):
+        planned(tmp_path)
+
+
+def test_password_in_a_source_is_refused() -> None:
+    with pytest.raises(SourceError, match="password") as raised:
+        planned("https://user:secret@images.example/a.parquet")
+    assert "secret" not in str(raised.value)
 
 
 def test_device_is_refused() -> None:

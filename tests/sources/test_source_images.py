@@ -16,6 +16,7 @@ from source_making import all_digests, all_images, all_urls, md5_of, picture, pl
 
 from custodes.errors import InternalError, SourceError
 from custodes.model import Kind, Reason
+from custodes.sources import folder as folder_module
 from custodes.sources.base import ROWS_UNKNOWN, Format, ImageItem
 from custodes.sources.source import iter_images, read_links, row_details
 
@@ -74,6 +75,23 @@ def test_img2dataset_tables_can_be_read_as_links(tmp_path: Path) -> None:
     made = planned(img2dataset(tmp_path / "out") / "*.parquet")
     assert (made.format, made.rows) == (Format.PARQUET_LINKS, 18)
     assert planned(tmp_path / "out", format=Format.PARQUET_LINKS).rows == 18
+
+
+def test_img2dataset_table_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder = img2dataset(tmp_path / "out")
+    before = planned(folder).fingerprint()
+    assert planned(folder).fingerprint() == before
+    table = pq.read_table(folder / "00001.parquet")
+    pq.write_table(table.slice(0, 7), folder / "00001.parquet")
+    assert planned(folder).fingerprint() != before
+
+
+def test_img2dataset_shard_without_a_table_has_no_digests(tmp_path: Path) -> None:
+    folder = img2dataset(tmp_path / "out")
+    (folder / "00001.parquet").unlink()
+    made = planned(folder)
+    assert (made.format, made.rows) == (Format.IMG2DATASET, 14)
+    assert sorted(all_digests(made, Kind.SHA256)) == list(range(7))
 
 
 def hugging_face(path: Path, values: list[object], column: str = "image") -> Path:
@@ -163,7 +181,9 @@ def test_folder_that_changed_since_planning_is_refused(tmp_path: Path) -> None:
         list(iter_images(made, made.shards[0]))
 
 
-def test_file_that_became_a_link_after_planning_is_not_followed(tmp_path: Path) -> None:
+def test_file_that_became_a_link_after_planning_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "f"
     folder.mkdir()
     for row in range(2):
@@ -175,6 +195,8 @@ def test_file_that_became_a_link_after_planning_is_not_followed(tmp_path: Path) 
     (folder / "1.jpg").unlink()
     (folder / "1.jpg").symlink_to(tmp_path / "secret")
     assert next(found) == ImageItem(1, Reason.READ_ERROR)
+    monkeypatch.setattr(folder_module, "_OPEN_FLAGS", os.O_RDONLY)  # planted fault: the same look would see it
+    assert list(iter_images(made, made.shards[0]))[1].content.reveal() == b"secret"
 
 
 def test_odd_file_names_are_data(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from source_making import EXACT, all_digests, all_urls, laion, malformed, md5_of
 
 from custodes.errors import SourceError
 from custodes.model import Kind
-from custodes.sources import columns as columns_module
+from custodes.sources import digests as digests_module
 from custodes.sources.base import ColumnMap, Format, Plan, SourceOptions
-from custodes.sources.columns import decode_digests
+from custodes.sources.digests import decode_digests
 from custodes.sources.source import plan, read_links, row_details
 from custodes.url import url_digest
 
@@ -49,6 +49,12 @@ def test_laion_table_gives_every_row_once(tmp_path: Path) -> None:
 def test_link_column_is_recognised_by_any_common_name(tmp_path: Path, spelt: str) -> None:
     pq.write_table(pa.table({"other": [1], spelt: ["https://a.example/"]}), tmp_path / "t.parquet")
     assert planned(tmp_path / "t.parquet").columns.url == spelt
+
+
+@pytest.mark.parametrize("name", ["a.b", "", " ", "é", "url\n", "a[0]", "list.element"])
+def test_column_of_any_name_can_be_mapped(tmp_path: Path, name: str) -> None:
+    pq.write_table(pa.table({name: ["https://a.example/"], "other": ["x"]}), tmp_path / "t.parquet")
+    assert all_urls(planned(tmp_path / "t.parquet", columns={"url": name})) == ["https://a.example/"]
 
 
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
@@ -199,7 +205,7 @@ def test_array_decoder_agrees_with_the_plain_one(values: list[str | None], drop:
 def test_missing_hexadecimal_check_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     column = pa.array(["g" * 32])
     assert decode_digests(column, Kind.MD5)[1].tolist() == [0]
-    monkeypatch.setattr(columns_module, "_HEX_PAIRS", np.zeros(1 << 16, np.uint16))
+    monkeypatch.setattr(digests_module, "_HEX_PAIRS", np.zeros(1 << 16, np.uint16))
     assert decode_digests(column, Kind.MD5)[1].tolist() == []
 
 

@@ -19,7 +19,7 @@ __all__ = ["rematch"]
 @click.option("--list", "list_ids", multiple=True, metavar="ID", help="Only these lists (default: all).")
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     default=0,
     metavar="N",
     help="Worker processes (default: one for each processor).",

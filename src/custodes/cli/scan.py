@@ -67,7 +67,7 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     default=0,
     metavar="N",
     help="Worker processes (default: one for each processor).",

@@ -263,12 +263,17 @@ class _Place:
         return f"http://{self.host}:{self.site.port}/{way}/{self.number}/{self.name}"
 
 
+def _no_label(number: int) -> str:
+    """A label one character too long for the DNS (RFC 1035 section 2.3.4): no resolver sends or waits for anything."""
+    return f"album{number % 997}".ljust(64, "x")
+
+
 def _off_site(way: Way, place: _Place) -> str | None:
     """Links that end before the server is asked; None is the missing link."""
     path = f"{place.number}/{place.name}"
     made = {
         Way.REFUSED: f"http://{place.host}:{place.site.closed_port}/{path}",
-        Way.NO_NAME: f"http://album{place.number % 997}.pictures.invalid/{path}",
+        Way.NO_NAME: f"http://{_no_label(place.number)}.invalid/{path}",
         Way.INSIDE: f"http://{_INSIDE[place.number % len(_INSIDE)]}/{path}",
         Way.FTP: f"ftp://{place.host}:{place.site.port}/{path}",
         Way.DATA: _DOT,

@@ -5,11 +5,13 @@ Digests that the dataset brought along are not repeated here: the dataset has th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from custodes.model import Kind, Reason
 
@@ -74,8 +76,16 @@ class RowsBuilder:
 
 def fits_schema(schema: pa.Schema) -> bool:
     """Whether a shard file has only columns of ``SCHEMA``, with their types (how a dictionary is indexed aside)."""
-    known = {field.name: plain_type(field.type) for field in SCHEMA}
+    known = stored_types()
     return all(known.get(field.name) == plain_type(field.type) for field in schema)
+
+
+@lru_cache(maxsize=1)
+def stored_types() -> dict[str, pa.DataType]:
+    """The types of ``SCHEMA`` as parquet gives them back: it has its own names for the items of a list."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(SCHEMA.empty_table(), sink)
+    return {field.name: plain_type(field.type) for field in pq.read_schema(pa.BufferReader(sink.getvalue()))}
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:

@@ -118,6 +118,7 @@ class Transfer:
         self._kept_bytes = 0
         self._stop: Reason | None = None
         self._is_discarded = False
+        self._is_dialled = False
         self._is_blocked = False
         self._is_evicted = False
 
@@ -157,9 +158,8 @@ class Transfer:
 
     def _timeout_reason(self) -> Reason:
         """One code of libcurl stands for all clocks; how far the exchange came tells them apart."""
-        if not self.handle.getinfo(pycurl.PRETRANSFER_TIME):
-            is_resolved = self._url.is_literal_ip or self.handle.getinfo(pycurl.NAMELOOKUP_TIME)
-            return Reason.CONNECT_TIMEOUT if is_resolved else Reason.DNS
+        if not self.handle.getinfo(pycurl.REQUEST_SIZE):
+            return Reason.CONNECT_TIMEOUT if self._is_dialled or self._url.is_literal_ip else Reason.DNS
         is_over = monotonic() >= self._deadline - 0.02
         return Reason.TIMEOUT if is_over or not self._head.size_bytes else Reason.TOO_SLOW
 
@@ -202,6 +202,7 @@ class Transfer:
         if not wiring.guard.allows(host) or not (port in wiring.limits.ports or wiring.guard.is_unsafe_loopback(host)):
             self._is_blocked = True
             return int(pycurl.SOCKET_BAD)
+        self._is_dialled = True
         try:
             return wiring.dial(address)
         except OSError as error:

@@ -183,12 +183,12 @@ class Progress:
     # -- in words
 
     def _done(self) -> str:
-        planned = self._tally.planned
-        return (
-            count_of(self._tally.rows, "row")
-            if planned is None
-            else f"{count(self._tally.rows)} of {count_of(planned, 'row')}"
-        )
+        tally = self._tally
+        if tally.planned is None:
+            return count_of(tally.rows, "row")
+        before = " done before" if tally.is_again else ""
+        again = f", {count(tally.settled)} tried again" if tally.is_again and tally.settled else ""
+        return f"{count(tally.rows)} of {count_of(tally.planned, 'row')}{before}{again}"
 
     def _pace(self, ended: bool) -> list[str]:
         """Speed and time: of the whole session once it ended, else of late and to come."""

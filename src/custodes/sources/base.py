@@ -116,11 +116,12 @@ class ColumnMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
-    """One file of a source. ``path`` is what opens it again, without credentials; the fingerprint is SHA-256 (hex) over
-    the size and the first and last MiB.
+    """One file of a source. ``path`` opens it again (of a presigned link, that is a credential: keep such plans
+    private).
 
-    For a folder of images it is the folder itself: its size is the sum of the files' sizes, its fingerprint covers
-    their names, sizes and times.
+    The fingerprint is SHA-256 (hex) over the size and the first and last MiB; of an img2dataset archive, over that of
+    its table too. For a folder of images the file is the folder itself: its size is the sum of the files' sizes, its
+    fingerprint covers their names, sizes and times.
     """
 
     path: str

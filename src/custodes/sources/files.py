@@ -30,6 +30,7 @@ from custodes.sources.base import SourceFile, SourceOptions
 
 __all__ = [
     "GZIP_MAGIC",
+    "check_name",
     "exists",
     "find",
     "is_local",
@@ -104,6 +105,10 @@ def find(source: str) -> list[str]:
     """
     if _protocol(source) not in _PROTOCOLS or "::" in source:
         raise SourceError(f"{shown(source)} is no source", hint=f"give a path, or one of {', '.join(_PROTOCOLS)}://")
+    if not is_local(source) and "@" in source.partition("://")[2].partition("/")[0]:
+        raise SourceError(
+            f"{shown(source)} was given with a password", hint="plans keep their sources: use a netrc file or a role"
+        )
     paths = _find_local(_local(source)) if is_local(source) else _find_remote(source)
     if not paths:
         raise SourceError(
@@ -111,6 +116,14 @@ def find(source: str) -> list[str]:
             hint="links that lead out of a folder are not followed; name their files with a pattern",
         )
     return paths
+
+
+def check_name(path: str) -> None:
+    """Raise SourceError for a path that no plan can hold: os.fsdecode keeps bytes that are no UTF-8 as lone
+    surrogates.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in path):
+        raise SourceError(f"{shown(path)}: its name is not UTF-8", hint="rename it")
 
 
 def _find_local(path: Path) -> list[str]:
@@ -188,6 +201,7 @@ def size_of(file: BinaryIO) -> int:
 
 def source_file(path: str) -> SourceFile:
     """The file with its size and fingerprint: SHA-256 over the size and the first and last MiB."""
+    check_name(path)
     with open_file(path) as file, reading(path):
         size_bytes = size_of(file)
         digest = hashlib.sha256(f"{size_bytes}\n".encode())

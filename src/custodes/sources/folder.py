@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from custodes.errors import SourceError
 from custodes.model import Content, Reason
 from custodes.sources.base import ImageItem, Plan, RowDetails, ShardSpec, SourceFile, SourceOptions
-from custodes.sources.files import reading, shown
+from custodes.sources.files import check_name, reading, shown
 from custodes.sources.members import HEAD_BYTES, is_item, is_sidecar_name, name_text
 
 __all__ = ["details", "images", "listing"]
@@ -37,6 +37,7 @@ class Listing(NamedTuple):
 
 def listing(root: str, options: SourceOptions) -> Listing:
     """List a folder. Raises SourceError when it cannot be read or holds more files than allowed."""
+    check_name(root)
     names: list[bytes] = []
     digest = hashlib.sha256()
     size_bytes = entries = 0

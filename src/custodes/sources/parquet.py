@@ -96,7 +96,7 @@ def footer(path: str, options: SourceOptions) -> Footer:
         for name in (columns.url, *columns.digest_columns().values()):
             if name is not None and not _is_text(schema.field(name).type):
                 raise SourceError(f"{shown(path)}: column {name!r} holds {schema.field(name).type}, not text or binary")
-        holds_images = bool(columns.image or _image_columns(schema))
+        holds_images = columns.image is not None or bool(_image_columns(schema))
         forced = options.format is Format.PARQUET_IMAGES
         is_images = forced or (holds_images and options.format is not Format.PARQUET_LINKS)
         if columns.image is None and is_images:
@@ -200,7 +200,7 @@ def _content(value: Any, body_bytes_max: int) -> Content | Reason:
 
 def details(plan: Plan, shard: ShardSpec, rows: Sequence[int]) -> list[RowDetails]:
     """The link, key and size that the table gives for some rows."""
-    fields = [field for field in ("url", "key", "width", "height") if getattr(plan.columns, field)]
+    fields = [field for field in ("url", "key", "width", "height") if getattr(plan.columns, field) is not None]
     names = sorted({str(getattr(plan.columns, field)) for field in fields})
     columns = read_columns(plan.files[shard.file], shard, names) if names else {}
     return [

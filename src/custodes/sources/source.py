@@ -7,6 +7,7 @@ shard that yields other than the planned number of rows is an error.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -70,7 +71,7 @@ def plan(source: str, options: SourceOptions) -> Plan:
     form, columns = parts[0].format, parts[0].columns
     for part in parts:
         _check_alike(parts[0], part)
-    if not form.holds_images and not (columns.url or columns.digest_columns()):
+    if not form.holds_images and columns.url is None and not columns.digest_columns():
         raise SourceError(f"{shown(source)} has no column with links or digests", hint="map one: url=NAME or md5=NAME")
     shards = _numbered(parts)
     if not shards:
@@ -237,10 +238,20 @@ def _tar_part(path: str, form: Format, options: SourceOptions) -> _Part:
     else:
         cuts, not_items = [cut for cut in walked.slices if cut.rows], walked.not_items
     shards = tuple(ShardSpec(index=0, file=0, **cut._asdict()) for cut in cuts)
-    columns = ColumnMap()
     if form is Format.IMG2DATASET and exists(sidecars.sidecar_path(path)):
-        columns = parquet.footer(sidecars.sidecar_path(path), options).columns
-    return _Part(source_file(path), shards, columns, form, not_items)
+        return _Part(_with_table(source_file(path)), shards, _table_columns(path, options), form, not_items)
+    return _Part(source_file(path), shards, ColumnMap(), form, not_items)
+
+
+def _table_columns(path: str, options: SourceOptions) -> ColumnMap:
+    return parquet.footer(sidecars.sidecar_path(path), options).columns
+
+
+def _with_table(file: SourceFile) -> SourceFile:
+    """The archive, with a fingerprint that knows of the table beside it."""
+    table = source_file(sidecars.sidecar_path(file.path))
+    both = hashlib.sha256(f"{file.fingerprint}\n{table.fingerprint}".encode())
+    return msgspec.structs.replace(file, fingerprint=both.hexdigest())
 
 
 def read_links(plan: Plan, shard: ShardSpec, want: Collection[Kind], *, with_urls: bool) -> LinkBatch:
