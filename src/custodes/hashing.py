@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from custodes.image import DecodePolicy, ImageLimits, Undecodable, decode
 from custodes.model import PDQ_BITS, Content, Pdq, Reason
+from custodes.sniff import format_of, size_of
 
 __all__ = [
     "CODES_MAX",
@@ -239,8 +240,10 @@ def forms_from_code(codes: Bytes) -> Bytes:
 @dataclass(frozen=True, slots=True)
 class Examined:
     """What looking at one image gave. ``reason`` names the outcome; ``pdq`` is empty unless that outcome is ``examined``.
+    Format and size are those of the header where nothing was decoded, and 0 where there is none.
 
-    Each code stands once, with the first frame that showed it; a frame with transparency may give two, on white and on black.
+    Each code stands once, with the first frame that showed it; a frame with transparency may give three: on white,
+    on black, and without its alpha.
     """
 
     reason: Reason
@@ -260,9 +263,21 @@ def examine_content(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> E
             if len(codes) < CODES_MAX:
                 codes.setdefault(found.code, found)
     except Undecodable as refusal:
-        return Examined(refusal.reason)
+        return Examined(refusal.reason, *_header(data))
     except MemoryError:
-        return Examined(Reason.DECODE_MEMORY)
+        return Examined(Reason.DECODE_MEMORY, *_header(data))
     if not codes:
         return Examined(Reason.BROKEN, decoded.format, decoded.width, decoded.height)
     return Examined(decoded.reason, decoded.format, decoded.width, decoded.height, tuple(codes.values()))
+
+
+def _header(data: bytes) -> tuple[str, int, int]:
+    """Format and size as far as the first bytes state them."""
+    name = format_of(data)
+    try:
+        size = size_of(data, name) if name else None
+    except ValueError:
+        size = None
+    if size is None or not all(0 <= side < 1 << 32 for side in size):
+        size = 0, 0
+    return name or "", *size

@@ -13,7 +13,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BytesIO
@@ -395,6 +395,11 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         whole = not cut and not tolerant and (_is_complete(layout) if layout else not _is_filled(attempt, loaded))
         reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
         return Decoded("jpeg", *loaded.size, _jpeg_frames(loaded, policy), reason)
+    if policy is DecodePolicy.EXACT:
+        with suppress(Undecodable):  # libjpeg reports lack of memory as damage; the luma plane alone needs less of it
+            decoded = _jpeg(data, limits, DecodePolicy.FAST)
+            decoded.reason = Reason.PARTIAL_DAMAGED
+            return decoded
     return _by_second(data, "jpeg", limits)
 
 

@@ -12,8 +12,6 @@ import ctypes
 import gc
 import logging
 import os
-import platform
-import resource
 import selectors
 import signal
 import socket
@@ -32,15 +30,14 @@ from typing import Final, NoReturn
 import msgspec
 from PIL import AvifImagePlugin, Image
 
+from custodes.confine import HINT, confine_decoder, landlock_abi
 from custodes.errors import InternalError, JailError
 from custodes.hashing import CODES_MAX, Examined, examine_content
 from custodes.image import DecodePolicy, ImageLimits
 from custodes.model import Content, Pdq, Reason
 from custodes.sniff import FORMATS
 
-__all__ = ["Jail", "JailSettings", "confine", "examine_all"]
-
-_HINT: Final = "use Linux 5.13 or later with Landlock and seccomp, both allowed in the container, or --unsafe-no-jail"
+__all__ = ["Jail", "JailSettings", "examine_all"]
 
 
 class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -131,152 +128,6 @@ def _unpacked(answer: bytes | bytearray) -> Examined | None:
     return Examined(reason, _FORMATS[format_index], width, height, codes)
 
 
-# --- confinement ---
-# Sources: kernel documentation, userspace-api/landlock.rst and seccomp_filter.rst; linux/seccomp.h, linux/audit.h.
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
-
-_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
-_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF = 444, 446  # the same numbers on every architecture
-_SECCOMP_MODE_FILTER: Final = 2
-_KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000
-_PROT_EXEC: Final = 4
-_NOBODY: Final = 65534
-_CPU_S: Final = 24 * 3600
-
-
-@dataclass(frozen=True, slots=True)
-class _Architecture:
-    audit: int  # AUDIT_ARCH_*: without this check another ABI's numbers would mean other calls
-    guarded: tuple[int, ...]  # mmap, mprotect: allowed unless executable
-    allowed: tuple[int, ...]
-
-
-# read write brk munmap mremap madvise futex clock_gettime gettimeofday getrandom getrusage sched_yield sched_getaffinity rseq
-# rt_sigaction rt_sigprocmask rt_sigreturn restart_syscall exit exit_group
-_ARCHITECTURES: Final = {
-    "x86_64": _Architecture(
-        0xC000003E, (9, 10), (0, 1, 12, 11, 25, 28, 202, 228, 96, 318, 98, 24, 204, 334, 13, 14, 15, 219, 60, 231)
-    ),
-    "aarch64": _Architecture(
-        0xC00000B7,
-        (222, 226),
-        (63, 64, 214, 215, 216, 233, 98, 113, 169, 278, 165, 124, 123, 293, 134, 135, 139, 128, 93, 94),
-    ),
-}
-
-
-def _check(result: int, what: str) -> int:
-    if result < 0:
-        raise JailError(f"{what} was refused: {os.strerror(ctypes.get_errno())}", hint=_HINT)
-    return result
-
-
-def _prctl(option: int, *arguments: int) -> None:
-    padded = (*arguments, 0, 0, 0, 0)[:4]
-    _check(_libc.prctl(option, *(ctypes.c_ulong(argument) for argument in padded)), f"prctl {option}")
-
-
-def _landlock_abi() -> int:
-    """The kernel's Landlock version, 0 if it has none."""
-    return max(0, int(_libc.syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
-
-
-def _deny_files() -> None:
-    """Landlock with every right handled and no rule: no file, no TCP port, no abstract socket, no signal to outside (kernel: Landlock user guide)."""
-    abi = _landlock_abi()
-    if abi < 1:
-        raise JailError("the kernel has no Landlock", hint=_HINT)
-    files = 0x1FFF | (abi >= 2) << 13 | (abi >= 3) << 14 | (abi >= 5) << 15
-    attributes = struct.pack("<QQQ", files, 0x3 if abi >= 4 else 0, 0x3 if abi >= 6 else 0)[
-        : 24 if abi >= 6 else 16 if abi >= 4 else 8
-    ]
-    ruleset = _check(
-        _libc.syscall(_LANDLOCK_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0), "landlock"
-    )
-    _check(_libc.syscall(_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock")
-    os.close(ruleset)
-
-
-def _filter_program() -> bytes:
-    """The allow-list as classic BPF over struct seccomp_data: number at 0, architecture at 4, low half of the third argument at 32."""
-    machine = _ARCHITECTURES.get(platform.machine())
-    if machine is None or sys.byteorder != "little":
-        raise JailError(f"no system call table for {platform.machine()}", hint=_HINT)
-    load, equal, bits, end = 0x20, 0x15, 0x45, 0x06
-    out = [(load, 0, 0, 4), (equal, 1, 0, machine.audit), (end, 0, 0, _KILL_PROCESS), (load, 0, 0, 0)]
-    for number in machine.allowed:
-        out += [(equal, 0, 1, number), (end, 0, 0, _ALLOW)]
-    for number in machine.guarded:
-        out += [
-            (equal, 0, 4, number),
-            (load, 0, 0, 32),
-            (bits, 0, 1, _PROT_EXEC),
-            (end, 0, 0, _KILL_PROCESS),
-            (end, 0, 0, _ALLOW),
-        ]
-    out.append((end, 0, 0, _KILL_PROCESS))
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in out)
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
-
-def _deny_calls() -> None:
-    code = _filter_program()
-    buffer = ctypes.create_string_buffer(code, len(code))
-    program = _Program(len(code) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(program))
-
-
-def _address_space_bytes() -> int:
-    with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123
-        return int(statm.read().split()[0]) * resource.getpagesize()
-
-
-def _limit_resources(space_bytes: int) -> None:
-    limits = (
-        (resource.RLIMIT_AS, space_bytes),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_CPU, _CPU_S),
-    )
-    for limit, value in limits:
-        resource.setrlimit(limit, (value, value))
-
-
-def _give_up_root() -> None:
-    """A decoder needs no user. Where a container maps no other user the call fails, and the confinement that we promise does not rest on it."""
-    if os.geteuid() == 0:
-        with suppress(OSError):
-            os.setgroups([])
-            os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-            os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-
-
-def confine(memory_bytes_max: int, *, parent: int, unsafe_no_jail: bool = False) -> None:
-    """Confine this process for good: it keeps its open descriptors and may read, write, compute and end. Raises ``JailError`` if the kernel refuses.
-
-    The order matters: a change of user closes /proc/self and clears the death signal, Landlock needs a descriptor, and nothing works after the filter.
-    """
-    space_bytes = _address_space_bytes() + memory_bytes_max
-    _give_up_root()
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_DUMPABLE, 0)
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        raise JailError("the parent ended before the decoder was confined")
-    if not unsafe_no_jail:
-        _deny_files()
-    _limit_resources(space_bytes)
-    if not unsafe_no_jail:
-        _deny_calls()
-
-
 # --- inside: zygote and decoder ---
 
 
@@ -361,7 +212,7 @@ def _trial(birth: _Birth) -> _Hello:
     if child == 0:
         error = "the trial decoder failed"
         try:
-            confine(birth.settings.memory_bytes_max, parent=parent)
+            confine_decoder(birth.settings.memory_bytes_max, parent=parent)
             error = ""
         except (JailError, OSError, ValueError) as refusal:
             error = str(refusal)
@@ -373,7 +224,7 @@ def _trial(birth: _Birth) -> _Hello:
     os.close(reader)
     _, status = os.waitpid(child, 0)
     if said == b"\0" and status == 0:
-        return _Hello(confinement=f"landlock abi {_landlock_abi()} + seccomp")
+        return _Hello(confinement=f"landlock abi {landlock_abi()} + seccomp")
     return _Hello(error=said.decode() or f"the trial decoder ended with status {status}")
 
 
@@ -397,7 +248,7 @@ def _decoder(descriptor: int, parent: int, birth: _Birth) -> NoReturn:
     try:
         os.dup2(descriptor, 0)
         os.closerange(3, 1 << 16)
-        confine(birth.settings.memory_bytes_max, parent=parent, unsafe_no_jail=birth.settings.unsafe_no_jail)
+        confine_decoder(birth.settings.memory_bytes_max, parent=parent, unsafe_no_jail=birth.settings.unsafe_no_jail)
         os.write(0, _READY)
         while data := _read_exactly(_LENGTH.size):
             content = _read_exactly(_LENGTH.unpack(data)[0])
@@ -463,6 +314,8 @@ class _Decoder:
 _ENTRY: Final = "import custodes.jail as jail; jail._zygote()"
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _CONTROL_TIMEOUT_S: Final = 60.0
+_STILLBORN_MAX: Final = 5  # decoders in a row that something outside kills before they are confined
+_LARGE_PIXELS: Final = 8_000_000
 _CONTENT_BYTES_MAX: Final = 1 << 30
 
 
@@ -484,6 +337,7 @@ class Jail:
         self._selector = selector
         self._queue: deque[_Job] = deque()
         self._decoders: list[_Decoder] = []
+        self._stillborn = 0
         self.results: deque[tuple[int, Examined]] = deque()
         self.backlog_bytes = 0
         """Bytes of the images submitted and not yet answered."""
@@ -504,7 +358,7 @@ class Jail:
         except (OSError, msgspec.MsgspecError):
             raise JailError("the decoder process did not start", hint="look for missing libraries or memory") from None
         if hello.error:
-            raise JailError(f"decoders cannot be confined: {hello.error}", hint=_HINT)
+            raise JailError(f"decoders cannot be confined: {hello.error}", hint=HINT)
         return hello.confinement
 
     def __enter__(self) -> Jail:
@@ -645,8 +499,10 @@ class Jail:
             part = b""
         if part and not decoder.ready:
             decoder.ready, part = part[:1] == _READY, part[1:]
-            if decoder.ready and not part:
-                return
+            if decoder.ready:
+                self._stillborn = 0
+                if not part:
+                    return
         if not part or not decoder.ready or decoder.job is None:
             self._lost(decoder)
             return
@@ -665,6 +521,10 @@ class Jail:
         if examined.reason is Reason.DECODE_MEMORY:
             self._retire(decoder, Reason.DECODE_MEMORY)
             return
+        large = examined.width * examined.height > _LARGE_PIXELS
+        if large and examined.reason is Reason.BROKEN and decoder.images:  # libraries may call lack of memory damage
+            self._retire(decoder, Reason.DECODE_MEMORY)
+            return
         decoder.job = None
         decoder.images += 1
         self._answer(job, examined)
@@ -672,16 +532,19 @@ class Jail:
             self._retire(decoder, None)
 
     def _lost(self, decoder: _Decoder) -> None:
-        never_ready = not decoder.ready
-        job, decoder.job = (decoder.job, None) if never_ready else (None, decoder.job)
-        self._retire(decoder, Reason.DECODER_DIED)
-        if never_ready:
-            if job is not None:
-                self._queue.appendleft(job)
-            raise JailError("a decoder ended before it was confined", hint=_HINT)
+        if decoder.ready:
+            self._retire(decoder, Reason.DECODER_DIED)
+            return
+        job, decoder.job = decoder.job, None
+        status = self._retire(decoder, None)
+        if job is not None:
+            self._queue.appendleft(job)
+        self._stillborn += 1
+        if not os.WIFSIGNALED(status) or self._stillborn >= _STILLBORN_MAX:
+            raise JailError("a decoder ended before it was confined", hint=HINT)
 
-    def _retire(self, decoder: _Decoder, reason: Reason | None) -> None:
-        """End a decoder; ``reason`` is the outcome of the image in it.
+    def _retire(self, decoder: _Decoder, reason: Reason | None) -> int:
+        """End a decoder and give its wait status; ``reason`` is the outcome of the image in it.
 
         Death and lack of memory may be the doing of an image before, so an image that did not have the decoder for itself is tried once more alone.
         """
@@ -691,16 +554,17 @@ class Jail:
         job = decoder.job
         try:
             self._control.send(_REAP + _LENGTH.pack(decoder.pid))
-            _, peak = _REAPED.unpack(self._control.recv(_REAPED.size))
+            status, peak = _REAPED.unpack(self._control.recv(_REAPED.size))
         except (OSError, struct.error):
             raise JailError("the decoder process has ended") from None
         self.peak_rss_bytes = max(self.peak_rss_bytes, peak)
         if job is None or reason is None:
-            return
+            return int(status)
         if decoder.images and not job.again and reason is not Reason.DECODE_TIMEOUT:
             self._queue.appendleft(_Job(job.key, job.content, again=True))
         else:
             self._answer(job, Examined(reason))
+        return int(status)
 
     def _answer(self, job: _Job, examined: Examined) -> None:
         self.backlog_bytes -= len(job.content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 
+@lru_cache(maxsize=64)
 def picture(width: int = 640, height: int = 480, seed: int = 1) -> Image.Image:
     """A smooth random texture with ellipses: as much structure at every scale as a photo has."""
     rng = np.random.default_rng(seed)
@@ -28,7 +30,7 @@ def picture(width: int = 640, height: int = 480, seed: int = 1) -> Image.Image:
 def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
     """The file that Pillow writes."""
     out = BytesIO()
-    image.save(out, kind, **options)
+    image.copy().save(out, kind, **options)  # a copy, because Pillow leaves settings of the last save in the image
     return out.getvalue()
 
 

@@ -188,7 +188,7 @@ def test_multi_index_hashing_equals_brute_force(seed: int, shape: Callable[..., 
 
 
 @pytest.mark.soak
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=8000, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([uniform, clustered, banded]), st.integers(0, 31))
 def test_multi_index_hashing_equals_brute_force_in_full(seed: int, shape: Callable[..., Uint8s], radius: int) -> None:
     assert disagreements(seed, shape, radius) == 0

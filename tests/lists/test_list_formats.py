@@ -55,6 +55,12 @@ GOOD = {
         None,
         [Entry(Kind.MD5, MD5, "")],
     ),
+    "csv with a column that has no name": (
+        "a.csv",
+        f"md5,,\n{MD5.hex()},maybe,x\n",
+        None,
+        [Entry(Kind.MD5, MD5, "")],
+    ),
     "tsv": ("a.tsv", f"md5\tid\n{MD5.hex()}\te1\n", None, [Entry(Kind.MD5, MD5, "e1")]),
     "csv, mapped columns": (
         "a.csv",
@@ -159,6 +165,14 @@ BAD = {
     "JSON without a hash": ("a.ndjson", '{"id":"1"}\n', "line 1: kind: is missing"),
     "64 hex digits in text": ("a.txt", f"{PDQ.hex()}\n", "line 1: kind: could be sha256 or pdq; give --kind"),
     "44 base64 digits in text": ("a.txt", base64.b64encode(PDQ) + b"\n", "could be sha256 or pdq"),
+    "a name twice in JSON": ("a.ndjson", f'{{"md5":"{MD5.hex()}","MD5":"{SHA1.hex()}"}}\n', "with each name once"),
+    "a lone surrogate": ("a.ndjson", f'{{"md5":"{MD5.hex()}","id":"\\ud800"}}\n', "line 1: row: is not a flat"),
+    "a number of 5,000 digits": (
+        "a.ndjson",
+        f'{{"md5":"{MD5.hex()}","id":{"1" * 5000}}}\n',
+        "line 1: row: is not a flat",
+    ),
+    "control characters": ("a.csv", f"md5,category\n{MD5.hex()},\x1b[31m\n", "line 2: category: has control"),
     "three words": ("a.txt", f"md5 {MD5.hex()} x\n", "line 1: row: has more than two words"),
     "an unknown word in text": ("a.txt", "hello\n", "line 1: value: has no known length"),
     "an unknown suffix": ("a.bin", f"{MD5.hex()}\n", "cannot tell the format"),
@@ -175,6 +189,21 @@ def test_refused_forms_name_line_and_field_and_no_value(
     for value in (MD5, SHA1, PDQ):
         assert value.hex()[:12] not in shown.lower()
         assert base64.b64encode(value).decode()[:12] not in shown
+
+
+def test_planted_fault_a_value_in_a_message_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def telling(kind: Kind, text: str) -> bytes:
+        raise ValueError(f"{text} is wrong")
+
+    monkeypatch.setattr(formats, "decode_value", telling)
+    with pytest.raises(AssertionError, match="in"):
+        test_refused_forms_name_line_and_field_and_no_value(tmp_path, "a.csv", f"md5\n{MD5.hex()}\n", "line 2")
+
+
+def test_a_device_is_not_a_list() -> None:
+    for path in ("/dev/zero", "/dev/null", "/"):
+        with pytest.raises(ListError, match="not a file"):
+            list(read_entries(Path(path), ImportOptions(format="text")))
 
 
 def test_lines_up_to_the_limit_are_read_and_longer_ones_refused(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import stat
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -360,6 +362,56 @@ def test_malformed_plaintext_is_a_list_error(data: st.DataObject) -> None:
         assert not assume_changed or len(cut) == len(plain)
     except ListError:
         pass
+
+
+def read_by_the_documentation(data: bytes) -> tuple[object, list[tuple[str, str, str, str, int]]]:
+    """docs/formats/list-file.md, "Plaintext", again and without our code: header and (kind, hex, id, category,
+    role).
+    """
+    at = 8
+    assert data[:8] == b"custlst1"
+
+    def take(size: int) -> bytes:
+        nonlocal at
+        taken = data[at : at + size]
+        at += -(-size // 8) * 8
+        return taken
+
+    def block() -> dict[str, object]:
+        (size,) = struct.unpack("<Q", take(8))
+        return json.loads(take(size))  # type: ignore[no-any-return]
+
+    def u32(count: int) -> tuple[int, ...]:
+        return struct.unpack(f"<{count}I", take(4 * count))
+
+    header, shape = block(), block()
+    offsets = struct.unpack(f"<{shape['ids'] + 1}Q", take(8 * (shape["ids"] + 1)))  # type: ignore[operator]
+    text = take(shape["id_bytes"])  # type: ignore[arg-type]
+    rows = []
+    for kind, count in shape["kinds"]:  # type: ignore[attr-defined]
+        size = {"md5": 16, "sha1": 20}.get(kind.rpartition("-")[2], 32)
+        codes = take(count * size)
+        ids, categories, _assurances, roles = u32(count), u32(count), u32(count), take(count)
+        for n in range(count):
+            own = text[offsets[ids[n]] : offsets[ids[n] + 1]].decode()
+            category = shape["categories"][categories[n]]  # type: ignore[index]
+            rows.append((kind, codes[n * size : (n + 1) * size].hex(), own, category, roles[n]))
+    assert at == len(data)
+    return header, rows
+
+
+def test_the_documented_layout_is_the_layout() -> None:
+    items = [entry(1), entry(2, Kind.URL_RAW_SHA1, role=Role.NEGATIVE), entry(3, Kind.PDQ, "é", Role.SEED), entry(4)]
+    plain = b"".join(encode(ListHeader(list="demo", sequence=7, created="x", provenance=FROM), collect(items)[0]))
+    header, rows = read_by_the_documentation(plain)
+    provenance = {"source": "list.csv", "format": "csv", "authority": "Demo authority"}
+    assert header == {"list": "demo", "sequence": 7, "created": "x", "provenance": provenance}
+    assert rows == [
+        ("md5", digest(1).hex(), "e1", "A1", 0),
+        ("md5", digest(4).hex(), "e4", "A1", 0),
+        ("pdq", digest(3, Kind.PDQ).hex(), "é", "A1", 1),
+        ("url/raw-sha1", digest(2, Kind.URL_RAW_SHA1).hex(), "e2", "A1", 2),
+    ]
 
 
 def test_loaded_columns_are_read_only(store: ListStore) -> None:

@@ -70,7 +70,14 @@ class Visit:
         self.server = server
         self.connection = connection
         self.request = request
+        self.left = False
         self.path = request.split(b" ", 2)[1].decode("latin-1")
+
+    def leave(self) -> None:
+        """No longer counted as being served; called before an answer by which the client could come again."""
+        with self.server.lock:
+            self.server.now -= not self.left
+            self.left = True
 
     def send(self, data: bytes) -> None:
         self.connection.sendall(data)
@@ -142,8 +149,7 @@ class HostileServer:
         try:
             self._ways[visit.path.lstrip("/").split("/")[0].split("?")[0]](visit)
         finally:
-            with self.lock:
-                self.now -= 1
+            visit.leave()
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
 
@@ -301,7 +307,7 @@ WAYS: dict[str, Callable[[Visit], None]] = {
         else visit.send(whole(BODY))
     ),
     "noai": _send(whole(BODY, "X-Robots-Tag: noindex, noai")),
-    "slow_ok": lambda visit: (visit.server.stopped.wait(0.05), visit.send(whole(BODY)))[1],
+    "slow_ok": lambda visit: (visit.server.stopped.wait(0.05), visit.leave(), visit.send(whole(BODY)))[2],
     "size": lambda visit: visit.send(whole(bytes(int(visit.path.split("/")[2])))),
     "size_chunked": lambda visit: visit.send(
         head("200 OK", "Transfer-Encoding: chunked")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pycurl
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -52,7 +53,7 @@ ENDS: dict[str, Reason | None] = {
     "unasked_304": Reason.HTTP_OTHER,
     "odd_status": Reason.HTTP_OTHER,
     "drip_body": Reason.TOO_SLOW,
-    "drip_head": Reason.TIMEOUT,
+    "drip_head": Reason.TOO_SLOW,
     "drip_404": Reason.HTTP_404,
     "never_answers": Reason.TIMEOUT,
     "closes": Reason.RESET,
@@ -163,6 +164,20 @@ def test_large_lies_cost_no_more_than_the_caps() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32_000  # KiB; the server shares the process
 
 
+SLOW = ("drip_body", "drip_head", "drip_404", "never_answers", "stall_in_chunk", "flood_1xx", "many_trailers")
+FAST = ("reset", "closes", "bad_chunk", "endless", "loop")
+
+
+@pytest.mark.soak
+def test_no_hostile_server_holds_a_slot_past_the_deadline_and_the_good_ones_arrive(server: HostileServer) -> None:
+    urls = [server.url(f"{way}/{n}", f"127.0.1.{i}") for n in range(50) for i, way in enumerate(SLOW + FAST)]
+    urls += [server.url(f"ok/{n}", f"127.0.2.{n % 200}") for n in range(1400)]
+    results = fetch_all(urls, FetchLimits(total_timeout_s=4, slow_for_s=1), unsafe_allow_loopback=True)
+    assert max(fetched.elapsed_s for fetched in results) < 5
+    assert {fetched.reason for fetched in results[600:]} == {None}
+    assert None not in {fetched.reason for fetched in results[:600]}
+
+
 @pytest.mark.parametrize("way", ["size", "size_chunked"])
 def test_a_body_of_the_limit_passes_and_one_byte_more_does_not(server: HostileServer, way: str) -> None:
     limits = FetchLimits(body_bytes_max=100_000)
@@ -175,17 +190,19 @@ def test_a_body_of_the_limit_passes_and_one_byte_more_does_not(server: HostileSe
     ]
 
 
-def test_the_same_body_catches_a_count_that_is_not_kept(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def count_nothing(self: Transfer, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-
-    monkeypatch.setattr(Transfer, "_on_body", count_nothing)
+def test_the_same_body_catches_caps_that_are_not_kept(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = FetchLimits(body_bytes_max=100_000)
-    [fetched] = fetch_all([server.url("gzip")], limits, unsafe_allow_loopback=True)
-    assert fetched.reason is None
-    # MAXFILESIZE still stands behind our own count: both would have to go.
-    [fetched] = fetch_all([server.url("size/100001")], limits, unsafe_allow_loopback=True)
-    assert fetched.reason is Reason.TOO_LARGE
+
+    def reason() -> Reason | None:
+        return fetch_all([server.url("size_chunked/100001")], limits, unsafe_allow_loopback=True)[0].reason
+
+    monkeypatch.setattr(Transfer, "_on_body", lambda self, chunk: self._chunks.append(chunk))
+    assert reason() is Reason.TOO_LARGE  # libcurl's own cap still stands behind ours
+    monkeypatch.setattr(Fetcher, "_tune", lambda self, handle, url: handle.setopt(pycurl.MAXFILESIZE_LARGE, 0))
+    assert reason() is None
+    monkeypatch.undo()
+    monkeypatch.setattr(Fetcher, "_tune", lambda self, handle, url: handle.setopt(pycurl.MAXFILESIZE_LARGE, 0))
+    assert reason() is Reason.TOO_LARGE  # and ours behind libcurl's
 
 
 def test_heads_of_the_limit_pass_and_one_byte_more_does_not() -> None:
@@ -227,7 +244,7 @@ def test_no_more_run_at_once_than_the_limits_allow(
     urls = [server.url(f"slow_ok/{n}", f"127.0.0.{1 + n % hosts}") for n in range(24)]
     results = fetch_all(urls, limits, unsafe_allow_loopback=True)
     assert {fetched.reason for fetched in results} == {None}
-    assert server.most == most
+    assert 1 < server.most <= most
 
 
 def test_bodies_beyond_the_memory_limit_wait_their_turn_and_all_arrive(server: HostileServer) -> None:
@@ -249,14 +266,14 @@ def test_bodies_beyond_the_memory_limit_wait_their_turn_and_all_arrive(server: H
 
 def test_a_silent_host_does_not_starve_the_others(server: HostileServer) -> None:
     limits = FetchLimits(in_flight=4, per_host=2, total_timeout_s=2, slow_for_s=1)
-    urls = [server.url(f"never_answers/{n}", "127.0.0.2") for n in range(6)] + [
+    urls = [server.url(f"never_answers/{n}", "127.0.0.2") for n in range(3)] + [
         server.url(f"ok/{n}") for n in range(30)
     ]
     with selectors.DefaultSelector() as selector:
         fetcher = Fetcher(limits, selector, unsafe_allow_loopback=True)
         order = [fetched.reason for fetched in run(fetcher, selector, urls)]
         fetcher.close()
-    assert order == [None] * 30 + [Reason.TIMEOUT] * 6
+    assert order == [None] * 30 + [Reason.TIMEOUT] * 3
 
 
 def test_a_host_that_never_answers_is_given_up_for_the_batch_and_asked_in_the_next(server: HostileServer) -> None:
@@ -269,6 +286,14 @@ def test_a_host_that_never_answers_is_given_up_for_the_batch_and_asked_in_the_ne
         assert sum(fetched.attempts for fetched in results) == len(server.requests) == 4
         assert [fetched.reason for fetched in run(fetcher, selector, [server.url("ok", "127.0.0.2")])] == [None]
         fetcher.close()
+
+
+def test_a_host_that_redirects_is_not_blamed_for_where_it_leads(server: HostileServer) -> None:
+    limits = FetchLimits(per_host=2, host_failures_max=2, slow_for_s=1, total_timeout_s=3)
+    dead = server.url("never_answers", "127.0.0.2")
+    urls = [server.url(hop(302, f"{dead}/{n}"), "127.0.0.3") for n in range(2)] + [server.url("ok", "127.0.0.3")] * 3
+    results = fetch_all(urls, limits, unsafe_allow_loopback=True)
+    assert [fetched.reason for fetched in results] == [Reason.TIMEOUT] * 2 + [None] * 3
 
 
 @contextlib.contextmanager
@@ -340,9 +365,17 @@ def test_certificates_are_checked_against_name_and_trust(secure: HostileServer, 
             assert [fetched.reason for fetched in go([url])] == [expected]
 
 
-def test_plain_text_on_a_tls_port_is_a_tls_failure(server: HostileServer) -> None:
-    with simulated(FetchLimits(), port=server.port) as go:
-        assert [fetched.reason for fetched in go(["https://a.test/ok"])] == [Reason.TLS]
+def test_plain_text_on_a_tls_port_is_a_tls_failure_and_silence_a_connect_timeout() -> None:
+    def greet(connection: socket.socket) -> socket.socket:
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        return connection
+
+    limits = FetchLimits(connect_timeout_s=0.5, slow_for_s=60)
+    for wrap, expected in ((greet, Reason.TLS), (None, Reason.CONNECT_TIMEOUT)):
+        server = HostileServer(WAYS, wrap=wrap)
+        with simulated(limits, port=server.port) as go:
+            assert [fetched.reason for fetched in go(["https://a.test/ok"])] == [expected]
+        server.close()
 
 
 def test_a_redirect_from_https_to_http_is_refused(secure: HostileServer, certificate: Path) -> None:
@@ -451,11 +484,12 @@ def test_the_selector_serves_others_and_is_left_as_it_was(server: HostileServer)
         assert seen == [(selectors.EVENT_READ, b"a frame")]
         assert list(selector.get_map()) == [ours.fileno()]
         selector.unregister(ours)
-    # The server shares the process: its descriptors go when its threads end.
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and "_serve" in thread.name:
-            thread.join(5)
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+    settled = threading.Event()  # the server shares the process: its descriptors go when its threads end
+    for _ in range(100):
+        if len(list(Path("/proc/self/fd").iterdir())) <= before:
+            return
+        settled.wait(0.05)
+    pytest.fail("descriptors were left open")
 
 
 def test_closing_in_mid_flight_leaves_nothing_behind(server: HostileServer) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pycurl
@@ -14,6 +16,7 @@ from test_net_address import SPECIAL, inside
 import custodes.net.fetch as fetch_module
 from custodes.model import Reason
 from custodes.net import AddressGuard, Fetched, FetchLimits, fetch_all
+from custodes.net.transfer import Transfer
 from custodes.url import Url, parse
 
 
@@ -232,6 +235,21 @@ def test_unsafe_loopback_does_not_open_other_ports_of_public_hosts() -> None:
         wire._any_port = True  # as unsafe_allow_loopback sets it: the URL passes, the address must not
         assert [fetched.reason for fetched in go(["http://93.184.216.34:22/"])] == [Reason.BLOCKED_ADDRESS]
         assert wire.dialled == []
+
+
+def test_what_is_no_internet_address_is_refused_at_the_socket() -> None:
+    with simulated(FetchLimits()) as go:
+        wire: SimulatedWire = go.wire  # type: ignore[attr-defined]
+        transfer = Transfer(wire._wiring)
+        for family, address in (
+            (socket.AF_UNIX, b"/run/docker.sock"),
+            (socket.AF_NETLINK, (0, 0)),
+            (socket.AF_VSOCK, (2, 80)),
+        ):
+            made = SimpleNamespace(family=family, socktype=socket.SOCK_STREAM, protocol=0, addr=address)
+            assert transfer._on_open(0, made) == pycurl.SOCKET_BAD
+        assert wire.dialled == []
+        transfer.close()
 
 
 def proxied(trap: Trap, server: HostileServer, monkeypatch: pytest.MonkeyPatch, home: Path) -> list[Fetched]:

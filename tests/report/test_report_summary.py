@@ -48,7 +48,7 @@ Decoder  landlock abi 4 + seccomp
 Next
   hand runs/gallery/findings to the authority, which opens it with:
     custodes open runs/gallery/findings --identity KEY
-  try unavailable rows again: the same command with --retry unavailable"""
+  try unavailable rows again: custodes scan … --retry unavailable"""
 
 
 def test_an_ordinary_run_reads_so() -> None:

@@ -320,6 +320,30 @@ def test_archive_of_just_the_most_members_is_read(tmp_path: Path, members: int, 
         planned(path, members_max=3)
 
 
+@pytest.mark.parametrize(("files", "is_taken"), [(3, True), (4, False)])
+def test_folder_of_just_the_most_files_is_read(tmp_path: Path, files: int, is_taken: bool) -> None:
+    for row in range(files):
+        (tmp_path / f"{row}.jpg").write_bytes(PICTURES[row])
+    if is_taken:
+        assert planned(tmp_path, members_max=3).rows == 3
+        return
+    with pytest.raises(SourceError, match="more than 3 files"):
+        planned(tmp_path, members_max=3)
+
+
+@pytest.mark.parametrize(("limit", "is_taken"), [(400, True), (399, False)])
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_member_name_of_just_the_limit_is_read(tmp_path: Path, limit: int, is_taken: bool, form: int) -> None:
+    # pax holds "400 path=" + name + newline, GNU the name and a NUL
+    name = "n" * (390 if form == tarfile.PAX_FORMAT else 399)
+    path = tar(tmp_path / "0.tar", [(name, b"x")], form=form)
+    if is_taken:
+        assert planned(path, name_bytes_max=limit).rows == 1
+        return
+    with pytest.raises(SourceError, match="name of a member is too long"):
+        planned(path, name_bytes_max=limit)
+
+
 def test_shard_with_other_than_the_planned_images_fails(tmp_path: Path) -> None:
     made = planned(tar(tmp_path / "0.tar", webdataset(7)))
     more = msgspec.structs.replace(made.shards[0], rows=8)

@@ -404,6 +404,16 @@ def test_gzip_bomb_table_is_refused(tmp_path: Path) -> None:
     assert planned(path, unpack_ratio_max=2000).rows == 40_000
 
 
+@pytest.mark.parametrize(("limit", "is_taken"), [(1000, True), (999, False)])
+def test_table_that_unpacks_to_just_the_limit_is_read(tmp_path: Path, limit: int, is_taken: bool) -> None:
+    path = text_table(tmp_path / "t.csv.gz", b"url,md5\n" + b"a" * 990 + b",\n")
+    if is_taken:
+        assert planned(path, unpacked_bytes_max=limit).rows == 1
+        return
+    with pytest.raises(SourceError, match="unpacks to more than is allowed"):
+        planned(path, unpacked_bytes_max=limit)
+
+
 def test_truncated_gzip_table_is_refused(tmp_path: Path) -> None:
     path = text_table(tmp_path / "t.csv.gz", rows_of("csv", [url_of(row) for row in range(1000)]))
     path.write_bytes(path.read_bytes()[:-9])

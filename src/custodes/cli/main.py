@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib import import_module
+from typing import Final
 
 import click
 
 from custodes import __version__
-from custodes.cli.check import check
-from custodes.cli.demo import demo
-from custodes.cli.hash import hash_files
-from custodes.cli.init import init
-from custodes.cli.lists import lists
-from custodes.cli.open import open_bundle_command
-from custodes.cli.rematch import rematch
-from custodes.cli.report import report
-from custodes.cli.scan import scan
 from custodes.errors import CustodesError, ExitCode
 
 __all__ = ["cli", "main"]
 
+COMMANDS: Final = {
+    "demo": ("demo:demo", "Scan the embedded example, on this machine alone."),
+    "init": ("init:init", "Write a commented configuration and new keys."),
+    "lists": ("lists:lists", "Import, show and remove hash lists."),
+    "hash": ("hash:hash_files", "Digest files."),
+    "check": ("check:check", "Compare files with the lists."),
+    "scan": ("scan:scan", "Scan a table of links, or images."),
+    "report": ("report:report", "Say what a run examined, and how much was out of reach."),
+    "rematch": ("rematch:rematch", "Compare the digests that a run keeps with today's lists."),
+    "open": ("open:open_bundle_command", "Open sealed findings, for the authority that they are sealed to."),
+}
+"""Each command, where it lies, and its line in the list of commands. A command's module is imported when it is used: all of them take a second."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class Commands(click.Group):
+    """The group of ``COMMANDS``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Names, in the order that one meets the commands in."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of this name, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"custodes.cli.{module}"), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="custodes")
 def cli() -> None:
     """Scan image datasets against the hash lists of authorities; hand findings over sealed; say what was examined.
@@ -30,10 +57,6 @@ def cli() -> None:
     Answers go to standard output, everything else to standard error. Exit codes: 0 nothing found, 1 found, 2 your input,
     3 the machine or the network, 4 a bug of ours, 5 nothing found but much could not be examined.
     """
-
-
-for command in (demo, init, lists, hash_files, check, scan, report, rematch, open_bundle_command):
-    cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -263,7 +263,7 @@ def _load_secret(path: Path, kind: type[_S]) -> _S:
     words = _read_private(path).split()
     tag = f"custodes-{kind.purpose}-key-1".encode()
     if len(words) != 2 or words[0] != tag:
-        raise ConfigError(f"{path} is not a {kind.purpose} key file", hint="make one with: custodes keys")
+        raise ConfigError(f"{path} is not a {kind.purpose} key file", hint="make keys with: custodes init DIR")
     try:
         secret = base64.b64decode(words[1], validate=True)
     except (binascii.Error, ValueError):
@@ -280,7 +280,7 @@ def _read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ConfigError(
-            f"cannot open key file {path}: {error.strerror}", hint="make keys with: custodes keys"
+            f"cannot open key file {path}: {error.strerror}", hint="make keys with: custodes init DIR"
         ) from error
     try:
         _check_private(path, os.fstat(descriptor))

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import re
 import signal
 import socket
 import struct
@@ -33,6 +34,7 @@ __all__ = ["DemoServer", "Site", "main", "serve"]
 _HEAD_BYTES_MAX: Final = 16_384
 _HANG_S: Final = 120.0
 _DRIP_EVERY_S: Final = 0.5
+_ROW: Final = re.compile("[0-9]{1,7}")
 _NO_LINGER: Final = struct.pack("ii", 1, 0)  # close() then sends RST (socket(7), SO_LINGER)
 _ENDING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 _PATHS: Final = {way.value: way for way in Way if way not in OFF_SITE}
@@ -68,7 +70,7 @@ class _Web:
         name, _, rest = path.removeprefix("/").partition("/")
         row, _, file = rest.partition("/")
         picture = self.pictures.get(file)
-        if name not in _PATHS or picture is None or not (row.isascii() and row.isdigit()):
+        if name not in _PATHS or picture is None or not _ROW.fullmatch(row):
             return Answer(404, body=b"nothing here\n")
         again = path in self.asked
         self.asked.add(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,7 +47,9 @@ _SUFFIXES: Final = {
     ".text": "text",
 }
 _DETAILS: Final = ("id", "category", "assurance", "role")
+_SHAPES_MAX: Final = 256  # shapes of JSON lines remembered at once
 _ROLES: Final = {role.value: role for role in Role}
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]+")
 _BASE32: Final = re.compile(r"[A-Z2-7]+")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]+")
@@ -124,6 +127,8 @@ def read_entries(path: Path, options: ImportOptions | None = None) -> Iterator[E
     """
     options = options or ImportOptions()
     form = options.format or guess_format(path)
+    if path.exists() and not (path.is_file() or path.is_fifo()):
+        raise ListError(f"cannot read {path}: it is not a file")
     try:
         file = path.open("rb")
     except OSError as error:
@@ -160,7 +165,13 @@ class _Problems:
             more = self.total - len(self.shown)
             tail = [f"and {more} more"] if more else []
             raise ListError(
-                "\n".join([f"{self.file} has {self.total} problems, nothing was imported", *self.shown, *tail])
+                "\n".join(
+                    [
+                        f"{self.file} has {self.total} problem{'s' * (self.total > 1)}, nothing was imported",
+                        *self.shown,
+                        *tail,
+                    ]
+                )
             )
 
 
@@ -207,7 +218,7 @@ class _Shape:
         return [Entry(kind, value, text["id"], text["category"], text["assurance"], role) for kind, value in pairs]
 
     def _long(self, row: Mapping[str, str]) -> tuple[Kind, bytes]:
-        value = row.get(self.columns.get("value", ""), "").strip()
+        value = self._cell(row, "value")
         name = self._text(row, "kind")
         kind = parse_kind(name) if name else self.kind
         if kind is None:
@@ -223,9 +234,15 @@ class _Shape:
             raise _Malformed("value", "the row has no value of any kind")
         return pairs
 
+    def _cell(self, row: Mapping[str, str], name: str) -> str:
+        column = self.columns.get(name)
+        return "" if column is None else row.get(column, "").strip()
+
     def _text(self, row: Mapping[str, str], name: str) -> str:
         constant = self.constants.get(name)
-        text = row.get(self.columns.get(name, ""), "").strip() if constant is None else constant
+        text = self._cell(row, name) if constant is None else constant
+        if _CONTROL.search(text):
+            raise _Malformed(name, "has control characters")
         if len(text) > FIELD_CHARS_MAX:
             raise _Malformed(name, f"is longer than {FIELD_CHARS_MAX} characters")
         return text
@@ -270,22 +287,37 @@ def _header(names: list[str], options: ImportOptions, problems: _Problems) -> _S
 
 
 def _read_ndjson(file: BinaryIO, options: ImportOptions, problems: _Problems) -> Iterator[Entry]:
-    decoder = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
     shapes: dict[tuple[str, ...], _Shape] = {}
     for number, line in _lines(file, problems):
         if not line.strip():
             continue
         try:
-            raw = decoder.decode(line)
-        except (msgspec.DecodeError, RecursionError):
-            problems.add(number, "row", "is not a flat JSON object")
+            row = json.loads(line, object_pairs_hook=_flat)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            problems.add(number, "row", "is not a flat JSON object with each name once")
             continue
-        row = {_fold(name): "" if value is None else str(value) for name, value in raw.items()}
         names = tuple(row)
         if names not in shapes:
-            shapes.clear() if len(shapes) > 256 else None
+            if len(shapes) >= _SHAPES_MAX:
+                shapes.clear()
             shapes[names] = _Shape.of(names, options)
         yield from _row(shapes[names], row, number, problems)
+
+
+def _flat(pairs: list[tuple[str, object]]) -> dict[str, str]:
+    """An object as text by folded name. ValueError when it nests, names anything twice, or is not Unicode.
+
+    Parsers that keep the last of two equal names would lose an entry in silence.
+    """
+    row: dict[str, str] = {}
+    for name, value in pairs:
+        if isinstance(value, (dict, list)) or _fold(name) in row:
+            raise ValueError
+        row[_fold(name)] = "" if value is None else str(value)
+        row[_fold(name)].encode()  # a lone surrogate is no text
+    return row
 
 
 def _read_text(file: BinaryIO, options: ImportOptions, problems: _Problems) -> Iterator[Entry]:

@@ -119,6 +119,7 @@ _CODES: Final = {
     pycurl.E_GOT_NOTHING: Reason.RESET,
     pycurl.E_SSL_ENGINE_NOTFOUND: Reason.TLS,
     pycurl.E_SSL_ENGINE_SETFAILED: Reason.TLS,
+    pycurl.E_SSL_ENGINE_INITFAILED: Reason.TLS,
     pycurl.E_SEND_ERROR: Reason.RESET,
     pycurl.E_RECV_ERROR: Reason.RESET,
     pycurl.E_SSL_CERTPROBLEM: Reason.TLS,

@@ -93,7 +93,7 @@ class Fetcher:
 
     ::
 
-        while not fetcher.idle:
+        while rows or not fetcher.idle:
             while fetcher.room and rows:
                 fetcher.add(*rows.pop())
             if not rows:
@@ -288,7 +288,8 @@ class Fetcher:
                     return
         self._free.append(transfer)
         task.spent_s += monotonic() - task.started
-        self._queue.done(name, answered=_answered(answer))
+        # A host that sent us on has answered, whatever became of where it sent us.
+        self._queue.done(name, answered=True if task.hops else _answered(answer))
         if answer.is_evicted:
             self._begin_anew(task)
             task.attempts -= 1

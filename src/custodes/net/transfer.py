@@ -196,9 +196,8 @@ class Transfer:
     def _on_open(self, _purpose: int, address: Any) -> socket.socket | int:
         """THE GUARD: every connect passes here with the address that it will use, whatever name led to it."""
         wiring = self._wiring
-        host, port = address.addr[:2] if len(address.addr) >= 2 else ("", 0)
-        if isinstance(host, bytes):
-            host = host.decode("ascii", "replace")
+        is_ip = address.family in (socket.AF_INET, socket.AF_INET6)
+        host, port = address.addr[:2] if is_ip else ("", 0)
         if not wiring.guard.allows(host) or not (port in wiring.limits.ports or wiring.guard.is_unsafe_loopback(host)):
             self._is_blocked = True
             return int(pycurl.SOCKET_BAD)

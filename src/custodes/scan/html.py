@@ -40,7 +40,7 @@ LINES_MAX: Final = 40
 
 _COVERAGE: Final = {
     "columns": "Compared by recorded digest: the dataset's own digest of the image, also where the link is dead.",
-    "bytes": "Compared by image: fetched or read, decoded and digested in this run.",
+    "bytes": "Compared by image: fetched or read, decoded and digested.",
 }
 
 
@@ -264,5 +264,5 @@ def says(report: RunReport) -> Iterator[str]:
         f"{count_of(away, 'row')} {'was' if away == 1 else 'were'} not: of such a row at most a digest was compared, which fits only the very same bytes."
     )
     yield "A row without a finding is not on these lists in these versions. That is no judgement of the image: lists hold known material only."
-    yield "A finding is a match of digests, which an authority has to confirm. Nobody looked at an image, and this tool cannot show one."
+    yield "A finding is a match of digests, exact or near, which an authority has to confirm. Nobody looked at an image; this tool cannot show one."
     yield "This page holds counts. Which rows matched is sealed to the recipients named here and written down nowhere else."

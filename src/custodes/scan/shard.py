@@ -25,7 +25,7 @@ from custodes.examine import Evidence, Examiner
 from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, seal_bundle
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit
-from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason
+from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role
 from custodes.policy import decide
 from custodes.scan.settings import ScanSettings
 from custodes.sources.base import WHOLE_ROW, LinkBatch, Plan, RowDetails, ShardSpec
@@ -280,9 +280,15 @@ def findings_of(work: ShardWork, tools: ShardTools, table: Any) -> list[Finding]
 
 
 def together(work: ShardWork, row: int) -> Decision:
-    """One decision on what both passes say of a row."""
-    parts = [part[row] for part in (work.by_columns, work.by_bytes) if row in part]
-    return parts[0] if len(parts) == 1 else decide([*parts[0].signals, *parts[1].signals])
+    """One decision on what both passes say of a row.
+
+    What a column remembers of an old download excuses nothing of the bytes seen today, so its negatives do not count beside them.
+    """
+    columns, carried = work.by_columns.get(row), work.by_bytes.get(row)
+    if columns is None or carried is None:
+        return columns or carried or decide(())
+    remembered = [signal for signal in columns.signals if signal.role is not Role.NEGATIVE]
+    return decide([*remembered, *carried.signals])
 
 
 def count_found(work: ShardWork, findings: Sequence[Finding]) -> Found:

@@ -175,7 +175,7 @@ def next_steps(report: RunReport) -> Iterator[str]:
         else set()
     )
     retryable = [name for name in (OutcomeName.UNAVAILABLE, OutcomeName.FAILED) if name in passing]
-    steps += [f"try {name.value} rows again: the same command with --retry {name.value}" for name in retryable]
+    steps += [f"try {name.value} rows again: custodes scan … --retry {name.value}" for name in retryable]
     if steps:
         yield "Next"
         yield from (f"  {step}" for step in steps)

@@ -170,7 +170,7 @@ def cautions(report: RunReport, warning_share: float = UNEXAMINED_WARNING_SHARE)
 def _grave(report: RunReport) -> list[Caution]:
     said = []
     if report.demo_authority:
-        text = "Findings of this run are sealed to a demonstration key, and its lists name harmless test images. It says nothing about real material."
+        text = "Findings are sealed to a demonstration key, not to an authority. This run must not be taken for one with real lists."
         said.append(Caution("Demonstration only", text, grave=True))
     if report.unsafe:
         options = ", ".join(visible(name) for name in report.unsafe[:20])

@@ -20,6 +20,7 @@ from custodes.model import Content, Kind, Reason
 
 __all__ = [
     "ROWS_UNKNOWN",
+    "WHOLE_ROW",
     "ColumnMap",
     "Digested",
     "Format",
@@ -66,8 +67,8 @@ class SourceOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Which column holds what, for example ``{"url": "image_link"}``; a position ("0") where there is no header."""
     header: bool = True
     """CSV and TSV: the first line names the columns."""
-    shard_rows_max: int = 10_000
-    """Rows of one shard. 10,000 suits fetching; 1,000,000 suits a pass over columns only."""
+    shard_rows_max: int = 1_000_000
+    """Rows of one shard. The default suits a pass over columns only; for fetching, thousands do."""
     body_bytes_max: int = 50_000_000
     """Largest image taken out of a container; a larger one is an item with the outcome too_large."""
     row_bytes_max: int = 1_000_000

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-import aiohttp
 import fsspec
 import pyarrow as pa
 from fsspec.core import url_to_fs
@@ -77,10 +76,10 @@ def shown(path: str) -> str:
 
 
 def _foreign() -> tuple[type[BaseException], ...]:
-    """What the readers below us raise. botocore is only there when s3 is used, and slow to import."""
-    known = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException, aiohttp.ClientError)
-    boto = sys.modules.get("botocore.exceptions")
-    return (*known, boto.BotoCoreError, boto.ClientError) if boto else known
+    """What the readers below us raise. aiohttp and botocore are only there when http or s3 is used, and slow to import."""
+    known = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException)
+    http, boto = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
+    return (*known, *((http.ClientError,) if http else ()), *((boto.BotoCoreError, boto.ClientError) if boto else ()))
 
 
 @contextmanager

@@ -24,6 +24,7 @@ __all__ = ["Slice", "details", "links", "slices", "text_columns"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SAMPLE_ROWS: Final = 1000
+_SHARD_ROWS_MAX: Final = 100_000  # the rows of a shard are Python objects of about a kilobyte each, all at once
 _DETAILS: Final = ("url", "key", "width", "height")
 
 Row = dict[str, Any] | None
@@ -203,12 +204,13 @@ def slices(path: str, form: Format, options: SourceOptions) -> Iterator[Slice]:
     """Cut a table into shards, in one pass over it."""
     offset_bytes = start_bytes = _header(path, form, options).size_bytes
     first_row = rows = 0
+    rows_max = min(options.shard_rows_max, _SHARD_ROWS_MAX)
     with _table(path, options) as file:
         skip(file, offset_bytes, path)
         for record in _records(file, form, options):
             offset_bytes += record.size_bytes
             rows += not _is_blank(record)
-            if rows >= options.shard_rows_max and record.cut:
+            if rows >= rows_max and record.cut:
                 yield Slice(first_row, rows, start_bytes, offset_bytes - start_bytes)
                 first_row, rows, start_bytes = first_row + rows, 0, offset_bytes
     if rows:

@@ -1,0 +1,206 @@
+"""Writes the pages of the documentation that the program knows better than we do: commands, configuration, reasons.
+
+Promises that the same program gives the same bytes, whatever the terminal, and that ``--check`` writes nothing. Whole pages are made
+anew; in hand-written pages only what stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` is. Run by ``make docs``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from custodes.cli.main import cli
+from custodes.config import Authority, Places, Scan
+from custodes.image import ImageLimits
+from custodes.lists.matcher import MatchSettings
+from custodes.model import REASONS
+from custodes.net import FetchLimits
+from custodes.scan.settings import PACE
+from custodes.scan.wording import OUTCOMES, PASSING, REASON_WORDS
+from custodes.settings_text import settings_of
+
+__all__ = ["commands", "commands_page", "configuration_page", "pages", "reasons_table"]
+
+DOCS: Final = Path(__file__).resolve().parent
+NOTE: Final = "<!-- Made by docs/generate.py (make docs). Change the program, not this page. -->"
+_BLOCK: Final = r"(<!-- generated: {name} -->\n).*?(<!-- end -->)"
+
+
+def pages() -> dict[Path, str]:
+    """Every page that is generated, in whole or in part, as it should read."""
+    reasons = DOCS / "concepts" / "outcomes-and-reasons.md"
+    return {
+        DOCS / "reference" / "commands.md": commands_page(),
+        DOCS / "reference" / "configuration.md": configuration_page(),
+        reasons: with_block(reasons.read_text(encoding="utf-8"), "reasons", reasons_table()),
+    }
+
+
+def with_block(text: str, name: str, content: str) -> str:
+    """A hand-written page with its generated block made anew."""
+    pattern = re.compile(_BLOCK.format(name=re.escape(name)), re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"no block <!-- generated: {name} --> to fill")
+    return pattern.sub(lambda found: found[1] + content + found[2], text)
+
+
+def row(*cells: str) -> str:
+    """A row of a table; a pipe in a cell would end it."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+# -- commands
+
+
+def commands() -> Iterator[tuple[str, click.Command, click.Context]]:
+    """Every command with its full name, groups before their members."""
+    root = click.Context(cli, info_name="custodes", terminal_width=1000, max_content_width=1000)
+    yield from below("custodes", cli, root)
+
+
+def below(
+    name: str, command: click.Command, context: click.Context
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """A command and those under it."""
+    yield name, command, context
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found is not None
+            inner = click.Context(found, info_name=child, parent=context, terminal_width=1000, max_content_width=1000)
+            yield from below(f"{name} {child}", found, inner)
+
+
+def commands_page() -> str:
+    """docs/reference/commands.md."""
+    parts = [NOTE, "# Commands", COMMANDS_INTRODUCTION]
+    for name, command, context in commands():
+        parts += [f"{'#' * min(2 + name.count(' '), 3)} `{name}`", *command_text(command, context)]
+    return "\n\n".join(parts) + "\n"
+
+
+def command_text(command: click.Command, context: click.Context) -> Iterator[str]:
+    """Usage, help and options of one command."""
+    yield f"```text\n{command.get_usage(context).removeprefix('Usage: ')}\n```"
+    for paragraph in (command.help or "").split("\n\n"):
+        yield " ".join(paragraph.split())
+    records = [param.get_help_record(context) for param in command.get_params(context)]
+    lines = [record for record in records if record and record[1] and "--help" not in record[0]]
+    if lines:
+        yield "\n".join([row("option", "meaning"), "|---|---|", *(row(f"`{names}`", text) for names, text in lines)])
+
+
+COMMANDS_INTRODUCTION: Final = """\
+Answers go to standard output, everything else to standard error. Every command takes `--json` (`hash` answers in JSON in any case).
+
+| exit code | meaning | given by |
+|---|---|---|
+| 0 | done; nothing found | all |
+| 1 | found: at least one finding, match or hold | `scan`, `rematch`, `check`, `open` |
+| 2 | your input: arguments, files, lists, configuration, another run's directory | all |
+| 3 | the world: disk, network, kernel | all |
+| 4 | a bug of ours | all |
+| 5 | nothing found, but more than `unexamined_share_warn` of the rows was not examined | `scan`, `rematch` |
+| 130 | stopped by you (Ctrl-C); start the same command again to go on | all |
+
+`demo`, `report` and `hash` answer 0 when they did their work, whatever they found. `check` answers 0 also for a file that it could not examine, and `hash` for one
+that it could not read: look at the verdict or the `outcome`. `-h` and `--help` explain every command."""
+
+
+# -- configuration
+
+
+def configuration_page() -> str:
+    """docs/reference/configuration.md."""
+    parts = [NOTE, "# Configuration", CONFIGURATION_INTRODUCTION]
+    for heading, struct, text in SECTIONS:
+        rows = [
+            row(f"`{s.name}`", f"`{s.default}`", s.meaning or MEANINGS.get(f"{heading}.{s.name}", ""))
+            for s in settings_of(struct)
+        ]
+        parts += [f"## `[{heading}]`", text, "\n".join([row("setting", "default", "meaning"), "|---|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+CONFIGURATION_INTRODUCTION: Final = f"""\
+One TOML file, `custodes.toml`, written with its comments by `custodes init DIR`. It is found by `--config FILE`, then the environment variable
+`CUSTODES_CONFIG`, then in the working directory. `--config` may name the directory. Paths in it are relative to it.
+
+An unknown section or setting is refused; so is a value of the wrong type or out of its range, by its place (`$.fetch.total_timeout_s`).
+A file that holds an age secret key anywhere is refused: that key belongs to the authority alone.
+
+A run goes on only with the settings it was started with, except those that change its speed alone: `workers`, and in `[fetch]`
+{", ".join(f"`{name}`" for name in PACE)}. `unexamined_share_warn` may change too: it decides nothing about a row."""
+
+SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
+    (
+        "authority",
+        Authority,
+        "To whom findings are sealed. Without a recipient nothing that could find something starts.",
+    ),
+    ("places", Places, "Where keys and lists lie."),
+    ("scan", Scan, "How scans run. `--pass` and `--workers` override it for one command."),
+    (
+        "fetch",
+        FetchLimits,
+        "What a server may cost you, and what you may cost a server. Times are in seconds, sizes in bytes.",
+    ),
+    (
+        "image",
+        ImageLimits,
+        "What one image may cost. Nothing over a limit is decoded further, and the outcome says so.",
+    ),
+    (
+        "match.LIST",
+        MatchSettings,
+        "How near is a match, for the list with the id LIST. Lists without a section have the defaults, which are PDQ's published recommendation.",
+    ),
+)
+
+MEANINGS: Final = {
+    "authority.recipients": "Public keys (`age1…`) that findings are sealed to; each of them can open all of them.",
+    "authority.demo": "The authority is a throw-away one, made by `init --demo-authority`. Every report says so.",
+    "places.keys": "Folder of the key files.",
+    "places.lists": "Folder of the encrypted hash lists.",
+    "scan.passes": 'Which passes a scan runs: `"columns"` compares the digests that the dataset records, `"bytes"` fetches or reads the images.',
+    "scan.decode_policy": '`"fast/1"`: luma only, JPEG at a reduced scale with compensation; `"exact/1"`: full resolution.',
+    "scan.workers": "Worker processes; 0: one for each processor.",
+    "scan.unexamined_share_warn": "Warn, and exit with 5 if nothing was found, when more than this share (0 to 1) of the rows was not examined.",
+}
+"""Sections whose settings the program explains in the file that it writes, not beside the field."""
+
+
+# -- reasons
+
+
+def reasons_table() -> str:
+    """Every reason under its outcome, with its plain meaning and whether --retry may help."""
+    parts = []
+    for outcome, reasons in REASONS.items():
+        rows = [
+            row(f"`{reason}`", REASON_WORDS[reason].sentence, "yes" if reason in PASSING else "") for reason in reasons
+        ]
+        head = [row("reason", "meaning", "may pass"), "|---|---|---|"]
+        parts.append("\n".join([f"### {outcome.value}", "", OUTCOMES[outcome], "", *head, *rows, "", ""]))
+    return "\n" + "".join(parts)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages, or with ``--check`` name those that are out of date."""
+    stale = [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in arguments:
+        sys.stderr.writelines(f"{path} is out of date: run make docs\n" for path in stale)
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages()[path], encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

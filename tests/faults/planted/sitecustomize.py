@@ -1,0 +1,89 @@
+"""Plants a fault into every process of a scan, by the name in CUSTODES_PLANTED. Tests put this folder on PYTHONPATH; nothing else does."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def marks_the_shard_first() -> None:
+    """The done-mark is published before the findings that it vouches for, with a breath in between."""
+    import time
+
+    from custodes.ledger import disk
+
+    real = disk.Disk.publish
+    kept = {}
+
+    def publish(self, path, data):  # type: ignore[no-untyped-def]
+        if path.suffix == ".age":
+            kept[os.getpid()] = (path, data)
+            return True
+        won = real(self, path, data)
+        if os.getpid() in kept:
+            time.sleep(0.15)
+            real(self, *kept.pop(os.getpid()))
+        return won
+
+    disk.Disk.publish = publish  # type: ignore[method-assign]
+
+
+def fails_a_sync() -> None:
+    """The n-th fsync of a worker fails, and every one after it."""
+    left = int(os.environ["CUSTODES_PLANTED_NTH"])
+    real = os.fsync
+
+    def fsync(descriptor):  # type: ignore[no-untyped-def]
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(5, os.strerror(5))
+        real(descriptor)
+
+    if "custodes.cli.worker" in " ".join(sys.orig_argv):
+        os.fsync = fsync
+
+
+def fills_the_disk() -> None:
+    """The n-th write of a file by a worker takes half of it, and then the disk is full."""
+    left = int(os.environ["CUSTODES_PLANTED_NTH"])
+    from custodes.ledger import disk
+
+    real = disk.Disk.write
+
+    def write(self, path, data):  # type: ignore[no-untyped-def]
+        nonlocal left
+        left -= 1
+        if left < 0:
+            path.write_bytes(data[: len(data) // 2])
+            raise OSError(28, os.strerror(28))
+        real(self, path, data)
+
+    if "custodes.cli.worker" in " ".join(sys.orig_argv):
+        disk.Disk.write = write  # type: ignore[method-assign]
+
+
+def writes_urls() -> None:
+    """A careless engineer keeps the URL beside the outcome, for debugging."""
+    from custodes.scan import shard
+
+    real = shard.fetchable
+
+    def fetchable(work, tools):  # type: ignore[no-untyped-def]
+        links = real(work, tools)
+        for row, url in links:
+            work.rows.set(row, format=url)
+        return links
+
+    shard.fetchable = fetchable
+
+
+PLANTED = {
+    "marks-the-shard-first": marks_the_shard_first,
+    "fails-a-sync": fails_a_sync,
+    "fills-the-disk": fills_the_disk,
+    "writes-urls": writes_urls,
+}
+
+if os.environ.get("CUSTODES_PLANTED"):
+    PLANTED[os.environ["CUSTODES_PLANTED"]]()
