@@ -109,8 +109,8 @@ Answers go to standard output, everything else to standard error. Every command 
 | 5 | nothing found, but more than `unexamined_share_warn` of the rows was not examined | `scan`, `rematch` |
 | 130 | stopped by you (Ctrl-C); start the same command again to go on | all |
 
-`demo`, `report` and `hash` answer 0 when they did their work, whatever they found. `check` answers 0 also for a file that it could not examine, and `hash` for one
-that it could not read: look at the verdict or the `outcome`. `-h` and `--help` explain every command."""
+`demo`, `report` and `hash` answer 0 when they did their work, whatever they found. `check` answers 0 also for a file that it could not
+examine, and `hash` for one that it could not read: look at the verdict or the `outcome`. `-h` and `--help` explain every command."""
 
 
 # -- configuration

@@ -73,7 +73,9 @@ class World:
     def findings(self, run: Path) -> list[Finding]:
         """Everything that the authority would receive of a run, opened."""
         ledger = RunDirectory.open(run, self.site.run_key())
-        return [finding for path in ledger.sealed_files() for finding in open_bundle(path.read_bytes(), self.identity)[1]]
+        return [
+            finding for path in ledger.sealed_files() for finding in open_bundle(path.read_bytes(), self.identity)[1]
+        ]
 
     def outcomes(self, run: Path) -> list[str]:
         """The reason of every row, in order."""

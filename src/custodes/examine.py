@@ -26,12 +26,16 @@ Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
 Column = tuple[Int64s, Uint8s] | tuple[Int64s, Uint8s, npt.NDArray[np.integer]]
 
+PDQ_FORMS_BYTES: Final = 4 * Kind.PDQ.size_bytes
+
 _EXACT_OF_BYTES: Final = (Kind.MD5, Kind.SHA1, Kind.SHA256)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Evidence:
-    """Digests of a batch of items: kind -> (item int64[n], codes uint8[n, size]), and for pdq also quality int[n].
+    """Digests of a batch of items: kind -> (item int64[n], codes uint8[n, size]).
+
+    For pdq the codes have their reflections behind them, uint8[n, 128], and quality int[n] is a third column.
 
     Items are the caller's numbers. An item may lack a kind, or have several codes of it, as an animation has.
     """
@@ -40,10 +44,10 @@ class Evidence:
 
     def __post_init__(self) -> None:
         for kind, column in self.columns.items():
-            wanted = 3 if kind is Kind.PDQ else 2
+            wanted, size_bytes = (3, PDQ_FORMS_BYTES) if kind is Kind.PDQ else (2, kind.size_bytes)
             items, codes = column[0], column[1]
             lengths = {len(part) for part in column}
-            if len(column) != wanted or codes.shape != (len(items), kind.size_bytes) or len(lengths) != 1:
+            if len(column) != wanted or codes.shape != (len(items), size_bytes) or len(lengths) != 1:
                 raise InternalError(f"evidence of kind {kind.value} has the wrong shape")
 
     @classmethod
@@ -53,7 +57,7 @@ class Evidence:
         items = np.array([item for item, _ in pairs], dtype=np.int64)
         columns: dict[Kind, Column] = {}
         for kind in _EXACT_OF_BYTES if pairs else ():
-            columns[kind] = (items, _stack([getattr(each, kind.value) for _, each in pairs], kind))
+            columns[kind] = (items, _stack([getattr(each, kind.value) for _, each in pairs], kind.size_bytes))
         frames = [(item, frame) for item, each in pairs for frame in each.pdq]
         if frames:
             columns[Kind.PDQ] = _pdq_column(frames)
@@ -110,11 +114,13 @@ class Examiner:
                 yield item, self._matcher.signal(Kind.PDQ, entry, int(hits.distances[hit]), int(hits.forms[hit]))
 
 
-def _stack(values: list[bytes], kind: Kind) -> Uint8s:
-    return np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(values), kind.size_bytes)
+def _stack(values: list[bytes], size_bytes: int) -> Uint8s:
+    return np.frombuffer(b"".join(values), dtype=np.uint8).reshape(len(values), size_bytes)
 
 
 def _pdq_column(frames: list[tuple[int, Pdq]]) -> Column:
     items = np.array([item for item, _ in frames], dtype=np.int64)
     quality = np.array([frame.quality for _, frame in frames], dtype=np.int64)
-    return items, _stack([frame.code for _, frame in frames], Kind.PDQ), quality
+    # A hash that came without its reflections is tried as it is, and turned over its diagonal.
+    whole = [frame.code + (frame.reflections or frame.code * 3) for _, frame in frames]
+    return items, _stack(whole, PDQ_FORMS_BYTES), quality

@@ -42,6 +42,8 @@ Pixels = NDArray[Any]
 _BLEED_MAX: Final = (
     24  # grey levels by which clipping of strong colour can move the luma of a block that is flat in itself
 )
+# libjpeg holds every coefficient of a progressive picture, 6 bytes a pixel, and Pillow 4 more: beyond this, luma alone is decoded
+_PROGRESSIVE_EXACT_PIXELS_MAX: Final = 30_000_000
 _REDUCED_SIDE_MIN: Final = 256  # below that, tents of a reduced picture drift from the full ones
 _RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
 
@@ -380,6 +382,9 @@ class _LoadedJpeg:
 def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
     data, cut = sniff.cut_scans(data, limits.jpeg_scans_max)
     layout = sniff.jpeg_layout(data) if sniff.is_progressive(data) else None
+    width, height = sniff.size_of(data, "jpeg") or (0, 0)
+    if layout is not None and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
+        policy = DecodePolicy.FAST
     for attempt, tolerant in ((data, False), (data + b"\xff\xd9", False), (data, True)):
         try:
             loaded = _load_jpeg(attempt, policy, layout, tolerant=tolerant)

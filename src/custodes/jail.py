@@ -71,7 +71,7 @@ class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 _LENGTH: Final = struct.Struct("<I")
 _HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height
-_CODE: Final = struct.Struct("<IB32s")  # frame, quality, code
+_CODE: Final = struct.Struct("<IB32s96s")  # frame, quality, code, reflections
 _READY: Final = b"\x01"
 _REASONS: Final = tuple(Reason)
 _FORMATS: Final = ("", *FORMATS)
@@ -85,7 +85,7 @@ def _packed(examined: Examined) -> bytes:
         examined.width,
         examined.height,
     )
-    return head + b"".join(_CODE.pack(found.frame, found.quality, found.code) for found in examined.pdq)
+    return head + b"".join(_CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq)
 
 
 _DECODERS_OWN: Final = frozenset(
@@ -115,7 +115,10 @@ def _unpacked(answer: bytes | bytearray) -> Examined | None:
     wanted = _HEAD.size + count * _CODE.size
     if len(answer) < wanted:
         return None
-    codes = tuple(Pdq(code, quality, frame) for frame, quality, code in _CODE.iter_unpack(answer[_HEAD.size : wanted]))
+    codes = tuple(
+        Pdq(code, quality, frame, reflections)
+        for frame, quality, code, reflections in _CODE.iter_unpack(answer[_HEAD.size : wanted])
+    )
     reason = _REASONS[reason_index]
     seen = reason in (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
     if (

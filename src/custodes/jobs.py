@@ -31,6 +31,7 @@ from custodes.sources.base import SourceOptions
 
 __all__ = ["Job", "ScanRequest", "exit_code", "prepare_rematch", "prepare_scan"]
 
+SLOTS = 4
 WORKER = (sys.executable, "-P", "-m", "custodes.cli.worker")
 
 
@@ -63,11 +64,19 @@ class Job:
         """Rows committed before this job began."""
         return sum(record.rows for record in self.run.latest().values())
 
+    @property
+    def slots(self) -> int:
+        """Shards that a worker has in hand at once: while the slowest links of one keep it waiting, others go on."""
+        fetches = (
+            "bytes" in self.run.manifest.passes and not self.parent and not plan_of(self.run.manifest).holds_images
+        )
+        return SLOTS if fetches else 1
+
     def work(self, watch: Callable[[Event], None]) -> RunReport:
         """Do what is left, add the run up, and leave the report beside it."""
-        hello = Hello(str(self.site.path), str(self.run.path.resolve()), self.workers, self.parent)
+        hello = Hello(str(self.site.path), str(self.run.path.resolve()), self.workers, self.slots, self.parent)
         try:
-            result = run_jobs(LocalPool(WORKER, hello, self.workers), self.todo, watch)
+            result = run_jobs(LocalPool(WORKER, hello), self.todo, watch)
             self.run.sweep()
             return self._report(result)
         finally:
@@ -112,11 +121,7 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
     recipients = site.recipients()
     used = site.lists_used(request.lists)
     fetches = "bytes" in request.settings.passes
-    confinement = (
-        confinement_of(request.settings)
-        if fetches
-        else "not needed: no image is decoded"
-    )
+    confinement = confinement_of(request.settings) if fetches else "not needed: no image is decoded"
     plan = plan_scan(request.source, request.options, request.settings)
     manifest = manifest_of(
         ScanPlan(

@@ -181,11 +181,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Pdq:
-    """A PDQ hash: 32 bytes, most significant bit first as in its hex form, with its quality 0 to 100 and the frame it came from."""
+    """A PDQ hash: 32 bytes, most significant bit first as in its hex form, with its quality 0 to 100 and the frame it came from.
+
+    ``reflections`` are the codes of the image flipped in x, in y and in both, 96 bytes; empty where only the code is known.
+    """
 
     code: bytes
     quality: int
     frame: int = 0
+    reflections: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

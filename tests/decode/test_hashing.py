@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custodes import hashing
-from custodes.hashing import CODES_MAX, FORMS, crypto_digests, dihedral, examine_content, forms_from_code, luma64, pdq
+from custodes import pdq as pdq_module
+from custodes.hashing import CODES_MAX, crypto_digests, examine_content
 from custodes.image import DecodePolicy, ImageLimits
-from custodes.model import Content, Reason
+from custodes.model import Content, Pdq, Reason
+from custodes.pdq import FORMS, forms_of, luma64, pdq
 
 from .pictures import distance, picture, saved
 
@@ -28,6 +29,10 @@ LIMITS = ImageLimits()
 def luma_of(rgb: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     red, green, blue = (rgb[:, :, channel].astype(np.float32) for channel in range(3))
     return np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
+
+
+def all_forms(found: Pdq) -> np.ndarray[Any, Any]:
+    return forms_of(np.frombuffer(found.code + found.reflections, np.uint8).reshape(1, 128))[0]
 
 
 def slow_luma64(luma: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -69,8 +74,8 @@ def test_synthetic_vectors_are_equal_in_code_and_quality_and_in_every_form_that_
         if min(width, height) < 5:
             continue
         small = luma64(lambda top, bottom, luma=luma: luma[top:bottom], width, height)
-        forms = dihedral(small)
-        coefficients = hashing._coefficients(small)
+        coefficients = pdq_module._coefficients(small)
+        forms = all_forms(pdq_module._pdq64(small, 0))
         margin = np.abs(np.abs(coefficients) - np.abs(np.partition(coefficients.ravel(), 127)[127])).min()
         for form, code in zip(FORMS, forms, strict=True):
             # Where coefficients lie at the median to within rounding (1e-2 of some 1e3), the order of a sum decides; the file itself
@@ -148,32 +153,13 @@ def test_luma_of_another_shape_than_stated_is_refused() -> None:
         pdq(np.zeros((10, 10), np.uint8), 30, 20, 2)
 
 
-def test_forms_from_code_keep_the_code_first_and_return_after_being_applied_twice() -> None:
-    codes = np.random.default_rng(5).integers(0, 256, (50, 32)).astype(np.uint8)
-    forms = forms_from_code(codes)
+def test_forms_keep_the_code_first_and_turning_twice_gives_it_back() -> None:
+    codes = np.random.default_rng(5).integers(0, 256, (50, 128)).astype(np.uint8)
+    forms = forms_of(codes)
     assert forms.shape == (50, 8, 32)
-    assert (forms[:, 0] == codes).all()
-    inverse = {1: 3, 2: 2, 3: 1, 4: 4, 5: 5, 6: 6, 7: 7}
-    for form, back in inverse.items():
-        assert (forms_from_code(np.ascontiguousarray(forms[:, form]))[:, back] == codes).all(), FORMS[form]
-
-
-def test_forms_from_code_drift_from_the_exact_forms_no_more_than_measured(vectors: Path) -> None:
-    from PIL import Image
-
-    drift = []
-    for path in sorted((vectors / "pdq/images").rglob("*.jpg")):
-        luma = luma_of(np.asarray(Image.open(path).convert("RGB")))
-        height, width = luma.shape
-        small = luma64(lambda top, bottom, luma=luma: luma[top:bottom], width, height)
-        if hashing._quality(small) >= 50:
-            exact = dihedral(small)
-            drift.append(np.unpackbits(exact ^ forms_from_code(exact[:1])[0], axis=1).sum(axis=1))
-    bits = np.array(drift)
-    assert len(bits) >= 30
-    assert (bits[:, [0, 6]] == 0).all()  # turning over the diagonal is exact
-    assert bits.max() <= 30
-    assert bits[:, 1:].mean() <= 8
+    assert (forms[:, 0] == codes[:, :32]).all()
+    twice = forms_of(np.tile(forms[:, FORMS.index("flip_plus1")], 4))
+    assert (twice[:, FORMS.index("flip_plus1")] == codes[:, :32]).all()
 
 
 def test_crypto_digests_are_those_of_the_bytes() -> None:

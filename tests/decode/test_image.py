@@ -360,6 +360,15 @@ def test_lack_of_memory_is_its_own_outcome_and_exact_falls_back_to_fast_first(mo
     assert look(data).reason is Reason.DECODE_MEMORY
 
 
+@pytest.mark.parametrize(("pixels_max", "reduction"), [(600 * 640, 1), (600 * 640 - 1, 2)])
+def test_progressive_pictures_too_large_for_memory_in_full_are_seen_by_their_luma(
+    pixels_max: int, reduction: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_module, "_PROGRESSIVE_EXACT_PIXELS_MAX", pixels_max)
+    data = saved(picture(640, 600), "JPEG", progressive=True)
+    assert next(iter(decode(data, LIMITS, DecodePolicy.EXACT).frames)).reduction == reduction
+
+
 @pytest.mark.parametrize(("side", "reduction"), [(511, 1), (512, 2), (1023, 2), (1024, 4), (2047, 4), (2048, 8)])
 def test_jpeg_is_reduced_only_down_to_256_pixels(side: int, reduction: int) -> None:
     data = saved(Image.new("RGB", (side, side + 40), (9, 99, 200)), "JPEG")

@@ -267,7 +267,9 @@ def test_an_endless_image_is_killed_and_the_queue_goes_on(monkeypatch: pytest.Mo
 
 
 def answer(reason: int = 0, kind: int = 1, count: int = 1, quality: int = 50) -> bytes:
-    return jail_module._HEAD.pack(reason, kind, count, 10, 10) + count * jail_module._CODE.pack(0, quality, bytes(32))
+    return jail_module._HEAD.pack(reason, kind, count, 10, 10) + count * jail_module._CODE.pack(
+        0, quality, bytes(32), bytes(96)
+    )
 
 
 LIES = {
@@ -294,7 +296,11 @@ def test_an_answer_that_no_honest_decoder_sends_is_a_death(lie: str, monkeypatch
 
 def test_answers_survive_the_wire_whole_and_byte_by_byte() -> None:
     examined = Examined(
-        Reason.PARTIAL_FRAMES, "avif", 70000, 3, tuple(Pdq(bytes([n] * 32), n, n * 1000) for n in range(100))
+        Reason.PARTIAL_FRAMES,
+        "avif",
+        70000,
+        3,
+        tuple(Pdq(bytes([n] * 32), n, n * 1000, bytes([n] * 96)) for n in range(100)),
     )
     packed = jail_module._packed(examined)
     assert jail_module._unpacked(packed) == examined

@@ -12,9 +12,10 @@ import pytest
 from custodes.demo.gallery import Gallery
 from custodes.demo.links import DemoSet
 from custodes.demo.ways import EXPECTED, OFF_SITE, Way, answer
-from custodes.hashing import examine_content, forms_from_code
+from custodes.hashing import examine_content
 from custodes.image import DecodePolicy, ImageLimits
 from custodes.model import Kind, Outcome, OutcomeName, Reason, Role
+from custodes.pdq import forms_of
 from custodes.url import parse, url_digest
 
 JUDGED_BY_CONTENT = [Way.OK, Way.CUT, Way.PAGE, Way.DOCUMENT, Way.BROKEN, Way.BOMB]
@@ -22,8 +23,8 @@ JUDGED_BY_CONTENT = [Way.OK, Way.CUT, Way.PAGE, Way.DOCUMENT, Way.BROKEN, Way.BO
 
 def codes_of(data: bytes, policy: DecodePolicy) -> np.ndarray:
     found = [each for each in examine_content(data, ImageLimits(), policy).pdq if each.quality >= 50]
-    codes = np.frombuffer(b"".join(each.code for each in found), np.uint8).reshape(-1, 32)
-    return forms_from_code(codes).reshape(-1, 32)
+    codes = np.frombuffer(b"".join(each.code + each.reflections for each in found), np.uint8).reshape(-1, 128)
+    return forms_of(codes).reshape(-1, 32)
 
 
 def bits(code: bytes, codes: np.ndarray) -> int:

@@ -26,7 +26,7 @@ def digests(name: str, *, quality: int = 100, frames: int = 1) -> Digests:
 
 
 def only_itself(codes: Uint8s) -> Uint8s:
-    return np.repeat(codes[:, None, :], 8, axis=1)
+    return np.repeat(codes[:, None, :32], 8, axis=1)
 
 
 def examiner(*entries: Entry) -> Examiner:

@@ -68,7 +68,9 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def kill_until_done(world: World, run: Path, kills: int, rng: random.Random, *, longest_s: float, planted: str = "") -> int:
+def kill_until_done(
+    world: World, run: Path, kills: int, rng: random.Random, *, longest_s: float, planted: str = ""
+) -> int:
     """Start the scan and kill it at a random moment, again and again, then let it end. Half of the kills hit any one process of the family."""
     killed = 0
     process = start(world, run, planted)
@@ -107,8 +109,12 @@ def check_kills(world: World, tmp_path: Path, uninterrupted: tuple[list[str], li
         again = truth_of(world, run)
         assert again[1] == findings, "findings were lost or doubled"
         assert again[2] == len(findings), "the report counts otherwise"
-        differing = [(row, was, now) for row, (was, now) in enumerate(zip(outcomes, again[0], strict=True)) if was != now]
-        assert all(now in {str(reason) for reason in world.demo.truth[row].reasons} for row, _, now in differing), differing
+        differing = [
+            (row, was, now) for row, (was, now) in enumerate(zip(outcomes, again[0], strict=True)) if was != now
+        ]
+        assert all(now in {str(reason) for reason in world.demo.truth[row].reasons} for row, _, now in differing), (
+            differing
+        )
         rounds += 1
     return killed
 
@@ -127,7 +133,9 @@ def test_a_scan_killed_200_times_loses_nothing_and_doubles_nothing(
     assert check_kills(kill_world, tmp_path, uninterrupted, KILLS_SOAK) >= KILLS_SOAK
 
 
-def test_the_kill_test_catches_a_build_that_marks_the_shard_before_its_findings(kill_world: World, tmp_path: Path) -> None:
+def test_the_kill_test_catches_a_build_that_marks_the_shard_before_its_findings(
+    kill_world: World, tmp_path: Path
+) -> None:
     rng = random.Random(1)
     for attempt in range(10):
         run = tmp_path / str(attempt)
@@ -143,7 +151,9 @@ def test_the_kill_test_catches_a_build_that_marks_the_shard_before_its_findings(
 
 @pytest.mark.parametrize("fault", ["fails-a-sync", "fills-the-disk"])
 @pytest.mark.parametrize("nth", [0, 1, 2, 3, 5])
-def test_a_disk_that_fails_stops_the_run_aloud_and_loses_nothing(kill_world: World, tmp_path: Path, fault: str, nth: int) -> None:
+def test_a_disk_that_fails_stops_the_run_aloud_and_loses_nothing(
+    kill_world: World, tmp_path: Path, fault: str, nth: int
+) -> None:
     run = tmp_path / "run"
     environment = {"PYTHONPATH": str(PLANTED), "CUSTODES_PLANTED": fault, "CUSTODES_PLANTED_NTH": str(nth)}
     columns = ["--pass", "columns"]
@@ -162,7 +172,9 @@ def test_nothing_is_left_running_after_a_kill(kill_world: World, tmp_path: Path)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20
-    while (left := [pid for pid in members if Path(f"/proc/{pid}").exists() and not zombie(pid)]) and time.monotonic() < deadline:
+    while (
+        left := [pid for pid in members if Path(f"/proc/{pid}").exists() and not zombie(pid)]
+    ) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(members) > 3
     assert left == []

@@ -297,15 +297,19 @@ def test_the_newest_generation_counts_and_findings_of_all(tmp_path: Path) -> Non
     assert counts.findings == 3
 
 
+def line(frame: int, quality: int, letter: bytes) -> dict[str, object]:
+    return {"frame": frame, "quality": quality, "code": letter * 32, "reflections": b"r" * 96}
+
+
 def test_stored_digests_come_back_as_arrays() -> None:
     rows = RowsBuilder(3)
     for row in range(3):
         rows.set(row, reason=Reason.DNS.value)
     rows.set(1, reason=Reason.FULL.value, md5=b"m" * 16, sha1=b"s" * 20, sha256=b"t" * 32)
-    rows.set(1, pdq=[{"frame": 0, "quality": 80, "code": b"p" * 32}, {"frame": 4, "quality": 60, "code": b"q" * 32}])
+    rows.set(1, pdq=[line(0, 80, b"p"), line(4, 60, b"q")])
     found = digest_arrays(rows.table())
     assert found[Kind.MD5][0].tolist() == [1]
     assert bytes(found[Kind.MD5][1][0]) == b"m" * 16
     assert found[Kind.PDQ][0].tolist() == [1, 1]
-    assert [bytes(code) for code in found[Kind.PDQ][1]] == [b"p" * 32, b"q" * 32]
+    assert [bytes(code) for code in found[Kind.PDQ][1]] == [b"p" * 32 + b"r" * 96, b"q" * 32 + b"r" * 96]
     assert found[Kind.PDQ][2].tolist() == [80, 60]

@@ -18,6 +18,7 @@ from custodes.lists.container import collect
 from custodes.lists.matcher import FORMS, Matcher, MatchSettings
 from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Entry, Kind, Role, Signal
+from custodes.pdq import forms_of
 
 Uint8s = npt.NDArray[np.uint8]
 
@@ -189,13 +190,14 @@ def test_no_list_is_refused_and_kinds_without_entries_match_nothing() -> None:
         it.exact(Kind.PDQ, codes(PDQ))
 
 
-def test_the_default_forms_are_those_of_the_hashing_module_in_the_same_order() -> None:
-    from custodes import hashing
-
-    assert tuple(hashing.FORMS) == FORMS
+def test_the_forms_that_are_tried_are_those_of_pdq() -> None:
     it = Matcher(loaded(one=[Entry(Kind.PDQ, PDQ, "1")]))
-    turned = hashing.forms_from_code(codes(PDQ))[0]
-    assert all(near(it, turned[form : form + 1]) for form in range(8))
+    reflected = np.random.default_rng(0).integers(0, 256, (1, 96)).astype(np.uint8)
+    whole = np.concatenate([codes(PDQ), reflected], axis=1)
+    for turned in forms_of(whole)[0]:
+        seen = Matcher(loaded(one=[Entry(Kind.PDQ, turned.tobytes(), "1")]))
+        assert len(seen.near(whole, np.array([100])).rows) == 1
+    assert len(it.near(whole, np.array([100])).rows) == 1
 
 
 @pytest.mark.parametrize(

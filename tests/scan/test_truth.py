@@ -14,7 +14,9 @@ from tests.world import World, custodes
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory: pytest.TempPathFactory, world: World) -> tuple[Path, dict[str, object], int]:
     run = tmp_path_factory.mktemp("scan") / "run"
-    done = custodes("scan", world.demo.links, "--run", run, "--config", world.config, "--unsafe-allow-loopback", "--json")
+    done = custodes(
+        "scan", world.demo.links, "--run", run, "--config", world.config, "--unsafe-allow-loopback", "--json"
+    )
     assert done.returncode in (0, 1, 5), done.stderr
     return run, json.loads(done.stdout.splitlines()[-1]), done.returncode
 
@@ -57,7 +59,9 @@ def test_dead_links_are_judged_by_their_columns(tmp_path: Path, world: World) ->
     assert sum(answer["outcomes"].values()) == 400
 
 
-def test_a_finding_holds_what_makes_it_actionable_and_no_image(scanned: tuple[Path, dict[str, object], int], world: World) -> None:
+def test_a_finding_holds_what_makes_it_actionable_and_no_image(
+    scanned: tuple[Path, dict[str, object], int], world: World
+) -> None:
     for finding in world.findings(scanned[0]):
         assert finding.url or world.demo.truth[finding.row].way.value == "no-url"
         assert finding.viewed_by_a_person is False
@@ -81,11 +85,15 @@ def test_rematch_finds_the_same_without_a_fetch(scanned: tuple[Path, dict[str, o
 
 def test_the_same_scan_again_has_nothing_left_to_do(scanned: tuple[Path, dict[str, object], int], world: World) -> None:
     run, answer, _ = scanned
-    done = custodes("scan", world.demo.links, "--run", run, "--config", world.config, "--unsafe-allow-loopback", "--json")
+    done = custodes(
+        "scan", world.demo.links, "--run", run, "--config", world.config, "--unsafe-allow-loopback", "--json"
+    )
     assert json.loads(done.stdout.splitlines()[-1])["findings"] == answer["findings"]
 
 
-def test_other_settings_on_the_same_run_are_refused_by_name(scanned: tuple[Path, dict[str, object], int], world: World) -> None:
+def test_other_settings_on_the_same_run_are_refused_by_name(
+    scanned: tuple[Path, dict[str, object], int], world: World
+) -> None:
     done = custodes("scan", world.demo.links, "--run", scanned[0], "--config", world.config, "--pass", "columns")
     assert done.returncode == 2
     assert "passes was" in done.stderr

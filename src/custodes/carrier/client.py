@@ -13,7 +13,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
+from queue import SimpleQueue
 from typing import Any, Final, Self
 
 from custodes.carrier.protocol import (
@@ -71,20 +73,23 @@ CREDENTIALS: Final = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
 
 @dataclass(slots=True)
 class _Batch:
-    """What one request has brought so far."""
+    """One request: its number, what has come for it, and how it ended. ``None`` in the queue: the carrier is dead."""
 
+    number: int
+    replies: SimpleQueue[Carried | Done | Problem | None] = field(default_factory=SimpleQueue)
     done: bool = False
 
 
 class Carrier:
-    """A carrier process, started when first needed. Use as a context manager."""
+    """A carrier process, started when first needed. Several threads may each have a request open. Use as a context manager."""
 
     def __init__(self, start: Start) -> None:
         self._start = start
+        self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._frames = Frames(Reply, REPLY_BYTES_MAX)
-        self._pending: list[Any] = []
-        self._writer: threading.Thread | None = None
+        self._reader: threading.Thread | None = None
+        self._batches: dict[int, _Batch] = {}
+        self._numbers = count()
         self.confinement = ""
         self.pulse = Pulse()
 
@@ -93,6 +98,12 @@ class Carrier:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def ready(self) -> str:
+        """Start the carrier and say how its decoders are confined. Raises JailError if they cannot be."""
+        with self._lock:
+            self._alive()
+        return self.confinement
 
     def fetch(self, links: Sequence[tuple[int, str]]) -> Iterator[Carried]:
         """Fetch links; one answer for each key, in no particular order."""
@@ -104,20 +115,18 @@ class Carrier:
 
     def read_shard(self, plan: Plan, shard: ShardSpec) -> Iterator[Carried]:
         """Read the images of a shard. Raises SourceError if it cannot be read, InternalError if the carrier dies of it."""
-        batch = _Batch()
-        yield from self._converse(ReadShard(plan, shard), batch)
+        batch = _Batch(next(self._numbers))
+        yield from self._converse(ReadShard(batch.number, plan, shard), batch)
         if not batch.done:
-            raise InternalError(
-                f"the process reading shard {shard.index} died",
-                hint="run it again; if it stays, report the file's format to us",
-            )
+            hint = "run it again; if it stays, report the file's format to us"
+            raise InternalError(f"the process reading shard {shard.index} died", hint=hint)
 
     def _each(self, items: list[tuple[int, str]], request: Any, sizes: Sequence[int]) -> Iterator[Carried]:
-        for first in range(0, len(items), min(sizes[0], len(items)) or 1):
+        for first in range(0, len(items), sizes[0]):
             group = items[first : first + sizes[0]]
             left = dict(group)
-            batch = _Batch()
-            for carried in self._converse(request(group), batch):
+            batch = _Batch(next(self._numbers))
+            for carried in self._converse(request(batch.number, group), batch):
                 if left.pop(carried.key, None) is not None:
                     yield carried
             if left and batch.done:
@@ -130,45 +139,35 @@ class Carrier:
             yield from self._each(items, request, sizes)
             return
         for key, _ in items:
-            yield Carried(key=key, reason=Reason.CARRIER_DIED)
+            yield Carried(batch=0, key=key, reason=Reason.CARRIER_DIED)
 
     def _converse(self, request: Request, batch: _Batch) -> Iterator[Carried]:
         """Send a request and give what it brings, until it is done or the carrier is dead."""
-        process = self._alive()
-        assert process.stdin is not None
-        # A thread writes, because the carrier may answer before it has read everything.
-        self._writer = threading.Thread(target=write_quietly, args=(process.stdin.fileno(), request), daemon=True)
-        self._writer.start()
+        with self._lock:
+            process = self._alive()
+            self._batches[batch.number] = batch
+            assert process.stdin is not None
+            with contextlib.suppress(
+                OSError
+            ):  # its death is noticed on the other pipe, which the reader empties meanwhile
+                send(process.stdin.fileno(), request)
         try:
-            yield from self._answers(process, batch)
+            while (reply := batch.replies.get()) is not None:
+                if isinstance(reply, Carried):
+                    yield reply
+                elif isinstance(reply, Problem):
+                    batch.done = True
+                    raise SourceError(reply.message, hint=reply.hint or None)
+                else:
+                    batch.done = True
+                    return
         finally:
-            # Whoever stops listening half-way must not hear old answers to the next request.
-            if not batch.done:
-                self.close()
+            with self._lock:
+                self._batches.pop(batch.number, None)
+                if not batch.done:  # given up half-way: what it still does is nobody's business
+                    self._end(process)
 
-    def _answers(self, process: subprocess.Popen[bytes], batch: _Batch) -> Iterator[Carried]:
-        while (reply := self._reply(process)) is not None:
-            if isinstance(reply, Carried):
-                yield reply
-            elif isinstance(reply, Pulse):
-                self.pulse = reply
-            elif isinstance(reply, Problem):
-                raise SourceError(reply.message, hint=reply.hint or None)
-            elif isinstance(reply, Done):
-                batch.done = True
-                return
-
-    def _reply(self, process: subprocess.Popen[bytes]) -> Any | None:
-        """The next reply; None when the carrier is dead or has been silent for too long."""
-        assert process.stdout is not None
-        while not self._pending:
-            if not select.select([process.stdout], [], [], SILENCE_S_MAX)[0]:
-                return None
-            data = os.read(process.stdout.fileno(), 1 << 18)
-            if not data:
-                return None
-            self._pending.extend(self._frames.feed(data))
-        return self._pending.pop(0)
+    # -- the process
 
     def _alive(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -176,8 +175,6 @@ class Carrier:
         return self._process
 
     def _launch(self) -> subprocess.Popen[bytes]:
-        self._frames = Frames(Reply, REPLY_BYTES_MAX)
-        self._pending = []
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "custodes.carrier.process"],
             stdin=subprocess.PIPE,
@@ -185,41 +182,71 @@ class Carrier:
             env=environment(remote=any("://" in path for path in self._start.readable)),
         )
         assert process.stdin is not None
-        write_quietly(process.stdin.fileno(), self._start)
-        reply = self._reply(process)
-        if isinstance(reply, Ready):
-            self.confinement = reply.confinement
-            return process
-        process.kill()
-        process.wait()
-        if isinstance(reply, Problem):
-            raise JailError(reply.message, hint=reply.hint or None)
-        raise JailError("the carrier process did not start", hint="run `custodes hash` on any picture to see why")
+        with contextlib.suppress(OSError):
+            send(process.stdin.fileno(), self._start)
+        stream = replies(process)
+        reply = next(stream, None)
+        if not isinstance(reply, Ready):
+            reap(process)
+            if isinstance(reply, Problem):
+                raise JailError(reply.message, hint=reply.hint or None)
+            raise JailError("the carrier process did not start", hint="run `custodes hash` on any picture to see why")
+        self.confinement = reply.confinement
+        self._reader = threading.Thread(target=self._listen, args=(process, stream), daemon=True)
+        self._reader.start()
+        return process
 
-    def ready(self) -> str:
-        """Start the carrier and say how its decoders are confined. Raises JailError if they cannot be."""
-        self._alive()
-        return self.confinement
+    def _listen(self, process: subprocess.Popen[bytes], stream: Iterator[Any]) -> None:
+        """Hand replies to the requests that they are for, until the carrier ends; then tell all that it has."""
+        try:
+            for reply in stream:
+                if isinstance(reply, Pulse):
+                    self.pulse = reply
+                elif (batch := self._batches.get(reply.batch)) is not None:
+                    batch.replies.put(reply)
+        except InternalError:
+            pass  # it sent what it must not: it is not listened to any more
+        process.kill()  # before the lock: whoever holds it may be writing to this process
+        with self._lock:
+            self._end(process)
+            reap(process)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """End a process, if it is still the one in use, and tell whoever waits for it."""
+        if self._process is not process:
+            return
+        self._process = None
+        process.kill()
+        for batch in self._batches.values():
+            batch.replies.put(None)
 
     def close(self) -> None:
         """End the process; what it was doing is dropped."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        process.wait()
-        if self._writer is not None:
-            self._writer.join()  # before its pipe is closed: the number of a closed descriptor may be given out again
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        with self._lock:
+            process, reader = self._process, self._reader
+            if process is not None:
+                self._end(process)
+        if process is not None and reader is not None:
+            reader.join()
 
 
-def write_quietly(descriptor: int, message: object) -> None:
-    """Send a message; a dead reader is noticed on the other pipe."""
-    with contextlib.suppress(OSError):
-        send(descriptor, message)
+def replies(process: subprocess.Popen[bytes]) -> Iterator[Any]:
+    """What a carrier says, until it ends or has been silent for too long."""
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    frames = Frames(Reply, REPLY_BYTES_MAX)
+    while select.select([pipe], [], [], SILENCE_S_MAX)[0] and (data := os.read(pipe, 1 << 18)):
+        yield from frames.feed(data)
+
+
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process, wait for it, close its pipes."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def environment(*, remote: bool) -> dict[str, str]:

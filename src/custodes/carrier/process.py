@@ -7,12 +7,14 @@ its decoder is still matched by them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -50,84 +52,164 @@ PULSE_S = 1.0
 FILE_BYTES_MAX = 1 << 30
 
 
-class Loop:
-    """Requests in, answers out. One request is worked on at a time, many items of it at once."""
+class Links:
+    """A batch of links on its way through the fetcher."""
 
-    def __init__(self, start: Start, requests: Frames, pending: list[Any]) -> None:
-        self._start = start
+    def __init__(self, request: FetchLinks, fetcher: Fetcher) -> None:
+        self._batch = request.batch
+        self._links = deque(request.links)
+        self._fetcher = fetcher
+        self._finished = False
+
+    def feed(self, loop: Loop) -> None:
+        """Queue what there is room for."""
+        while self._links and self._fetcher.room > 0 and loop.backlog < BACKLOG_MAX:
+            key, url = self._links.popleft()
+            self._fetcher.add(loop.name(Carried(batch=self._batch, key=key, reason=Reason.FULL)), url, self._batch)
+        if not self._links and not self._finished:
+            self._finished = True
+            self._fetcher.finish(self._batch)
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it could go on at once, without anything happening outside."""
+        return False
+
+    @property
+    def fed(self) -> bool:
+        """Whether nothing is left to begin with."""
+        return not self._links
+
+
+class Items:
+    """A batch of images that are read, not fetched."""
+
+    def __init__(self, batch: int, items: Iterable[ImageItem]) -> None:
+        self._batch = batch
+        self._items = iter(items)
+        self.fed = False
+
+    def feed(self, loop: Loop) -> None:
+        """Read one image if the decoders can take it; then others have their turn."""
+        if loop.backlog >= BACKLOG_MAX:
+            return
+        item = next(self._items, None)
+        if item is None:
+            self.fed = True
+        elif isinstance(item.content, Reason):
+            loop.answer(Carried(batch=self._batch, key=item.row, reason=item.content))
+        else:
+            loop.examine(Carried(batch=self._batch, key=item.row, reason=Reason.FULL), item.content)
+
+    @property
+    def hungry(self) -> bool:
+        """Reading waits for nothing outside."""
+        return not self.fed
+
+
+class Loop:
+    """Requests in, answers out: several requests at once, many items of each."""
+
+    def __init__(self, start: Start, requests: Frames) -> None:
         self._requests = requests
-        self._pending = pending
         self._selector = selectors.DefaultSelector()
         jail = JailSettings(decoders=start.decoders, unsafe_no_jail=start.unsafe_no_jail)
         self._jail = Jail(start.image, start.policy, self._selector, jail)
         self._fetcher = Fetcher(start.fetch, self._selector, unsafe_allow_loopback=start.unsafe_allow_loopback)
         confine_carrier(start.readable, unsafe_no_jail=start.unsafe_no_jail)
+        self._selector.register(0, selectors.EVENT_READ, self._read_requests)
+        self._batches: dict[int, Links | Items] = {}
         self._waiting: dict[int, Carried] = {}
+        self._open: Counter[int] = Counter()
+        self._answered: Counter[int] = Counter()
+        self._names = count()
         self._out: list[object] = [Ready(self._jail.confinement)]
-        self._answered = 0
         self._pulse_at = 0.0
+        self._closed = False
+
+    @property
+    def backlog(self) -> int:
+        """Images that wait for a decoder."""
+        return self._jail.backlog
 
     def run(self) -> None:
         """Work until the other side closes."""
-        self._flush()
-        while (request := receive(0, self._requests, self._pending)) is not None:
-            self._answered = 0
-            try:
-                self._work(request)
-                self._out.append(Done(self._answered))
-            except CustodesError as error:
-                self._out.append(Problem(str(error)[:4000], error.hint or ""))
+        while not self._closed:
             self._flush()
-
-    def _work(self, request: Request) -> None:
-        if isinstance(request, FetchLinks):
-            self._fetch(request)
-        elif isinstance(request, ReadShard):
-            self._digest_all(iter_images(request.plan, request.shard))
-        else:
-            self._digest_all(read_files(request))
-
-    def _fetch(self, request: FetchLinks) -> None:
-        links = deque(request.links)
-        while links or not self._fetcher.idle or self._waiting:
-            while links and self._fetcher.room > 0 and self._jail.backlog < BACKLOG_MAX:
-                self._fetcher.add(*links.popleft())
-            if not links:
-                self._fetcher.finish()
+            for number in list(self._batches):
+                self._feed(number)
             self._fetcher.pump()
-            self._turn(min(self._fetcher.timeout_s(), PULSE_S))
+            for key, mask in self._selector.select(self._patience_s()):
+                key.data(mask)
+            self._jail.tick()
             for fetched in self._fetcher.take():
                 self._take_fetched(fetched)
+            while self._jail.results:
+                self._take_examined(*self._jail.results.popleft())
+            self._pulse()
 
-    def _digest_all(self, items: Iterable[ImageItem]) -> None:
-        for item in items:
-            if isinstance(item.content, Reason):
-                self._answer(Carried(key=item.row, reason=item.content))
-            else:
-                self._examine(Carried(key=item.row, reason=Reason.FULL), item.content)
-            self._turn(0)
-            while self._jail.backlog >= BACKLOG_MAX:
-                self._turn(PULSE_S)
-        while self._waiting:
-            self._turn(PULSE_S)
+    def _read_requests(self, _mask: int) -> None:
+        data = os.read(0, 1 << 18)
+        self._closed = not data
+        for request in self._requests.feed(data):
+            self.accept(request)
 
-    def _turn(self, timeout_s: float) -> None:
-        """Serve whatever is ready, wait at most so long, and say what is finished."""
+    def accept(self, request: Request) -> None:
+        """Begin a batch."""
+        if isinstance(request, FetchLinks):
+            self._batches[request.batch] = Links(request, self._fetcher)
+        elif isinstance(request, ReadShard):
+            self._batches[request.batch] = Items(request.batch, iter_images(request.plan, request.shard))
+        else:
+            self._batches[request.batch] = Items(request.batch, read_files(request))
+
+    def _feed(self, number: int) -> None:
+        """Let a batch go on; end it when all of it is answered, or when its source cannot be read."""
+        batch = self._batches[number]
+        try:
+            batch.feed(self)
+        except CustodesError as error:
+            self._out.append(Problem(number, str(error)[:4000], error.hint or ""))
+            del self._batches[number]
+            return
+        if batch.fed and not self._open[number]:
+            self._out.append(Done(number, self._answered[number]))
+            del self._batches[number], self._open[number], self._answered[number]
+
+    def _patience_s(self) -> float:
+        """How long the loop may wait for something to happen."""
+        if self._out or (self.backlog < BACKLOG_MAX and any(batch.hungry for batch in self._batches.values())):
+            return 0.0
         wall_s = self._jail.timeout_s()
-        for key, mask in self._selector.select(timeout_s if wall_s is None else min(timeout_s, wall_s)):
-            key.data(mask)
-        self._jail.tick()
-        while self._jail.results:
-            self._take_examined(*self._jail.results.popleft())
+        return min(self._fetcher.timeout_s(), PULSE_S, PULSE_S if wall_s is None else wall_s)
+
+    def _pulse(self) -> None:
         if time.monotonic() >= self._pulse_at:
             self._pulse_at = time.monotonic() + PULSE_S
             stats = self._fetcher.stats
             self._out.append(Pulse(stats.in_flight, stats.queued, stats.hosts_in_trouble))
-        self._flush()
+
+    # -- items
+
+    def name(self, carried: Carried) -> int:
+        """Take an item on, and give it a number of its own among all batches."""
+        number = next(self._names)
+        self._waiting[number] = carried
+        self._open[carried.batch] += 1
+        return number
+
+    def answer(self, carried: Carried) -> None:
+        """Say what became of an item that was never taken on."""
+        self._answered[carried.batch] += 1
+        self._out.append(carried)
+
+    def examine(self, carried: Carried, content: Content) -> None:
+        """Take an item on whose bytes are here already."""
+        self._digest(self.name(carried), carried, content)
 
     def _take_fetched(self, fetched: Fetched) -> None:
-        carried = Carried(
-            key=fetched.key,
+        carried = msgspec.structs.replace(
+            self._waiting[fetched.key],
             reason=fetched.reason or Reason.FULL,
             attempts=min(fetched.attempts, 255),
             status=fetched.status,
@@ -135,31 +217,31 @@ class Loop:
             final_url=fetched.final_url[: 1 << 16],
         )
         if fetched.content is None:
-            self._answer(carried)
+            self._settle(fetched.key, carried)
         else:
-            self._examine(carried, fetched.content)
+            self._digest(fetched.key, carried, fetched.content)
 
-    def _examine(self, carried: Carried, content: Content) -> None:
+    def _digest(self, number: int, carried: Carried, content: Content) -> None:
         md5, sha1, sha256 = crypto_digests(content)
         digested = msgspec.structs.replace(carried, size_bytes=len(content), md5=md5, sha1=sha1, sha256=sha256)
-        self._waiting[carried.key] = digested
-        self._jail.submit(carried.key, content)
+        self._waiting[number] = digested
+        self._jail.submit(number, content)
 
-    def _take_examined(self, key: int, examined: Examined) -> None:
-        self._answer(
-            msgspec.structs.replace(
-                self._waiting.pop(key),
-                reason=examined.reason,
-                format=examined.format,
-                width=examined.width,
-                height=examined.height,
-                pdq=[PdqCarried(pdq.frame, pdq.quality, pdq.code) for pdq in examined.pdq],
-            )
+    def _take_examined(self, number: int, examined: Examined) -> None:
+        carried = msgspec.structs.replace(
+            self._waiting[number],
+            reason=examined.reason,
+            format=examined.format,
+            width=examined.width,
+            height=examined.height,
+            pdq=[PdqCarried(pdq.frame, pdq.quality, pdq.code, pdq.reflections) for pdq in examined.pdq],
         )
+        self._settle(number, carried)
 
-    def _answer(self, carried: Carried) -> None:
-        self._answered += 1
-        self._out.append(carried)
+    def _settle(self, number: int, carried: Carried) -> None:
+        del self._waiting[number]
+        self._open[carried.batch] -= 1
+        self.answer(carried)
 
     def _flush(self) -> None:
         out, self._out = self._out, []
@@ -188,14 +270,15 @@ def main() -> None:
     if not isinstance(start, Start):
         sys.exit(4)
     try:
-        loop = Loop(start, frames, pending)
+        loop = Loop(start, frames)
     except CustodesError as error:
-        send(1, Problem(str(error), error.hint or ""))
+        send(1, Problem(-1, str(error), error.hint or ""))
         sys.exit(int(error.exit_code))
-    try:
+    for request in pending:
+        loop.accept(request)
+    with contextlib.suppress(BrokenPipeError):  # the shard worker is gone; nothing is left to tell anybody
         loop.run()
-    except BrokenPipeError:
-        os._exit(0)  # the shard worker is gone; nothing is left to tell anybody
+    os._exit(0)  # at once: threads of the resolver may hang for many seconds
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a shard worker and its carrier say to each other.
+"""What a shard worker and its carrier say to each other. Several requests may be open at once; the worker numbers them.
 
 The carrier holds content in flight and nothing else: no list, no key, no verdict crosses to it. What comes back from it is treated as
 hostile: fixed types, closed sets of names, bounded lengths.
@@ -50,12 +50,14 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 class FetchLinks(msgspec.Struct, frozen=True, tag=True):
     """Fetch these (key, URL) pairs and answer each once."""
 
+    batch: int
     links: list[tuple[int, str]]
 
 
 class ReadShard(msgspec.Struct, frozen=True, tag=True):
     """Read the images of a shard; keys are positions in it."""
 
+    batch: int
     plan: Plan
     shard: ShardSpec
 
@@ -63,6 +65,7 @@ class ReadShard(msgspec.Struct, frozen=True, tag=True):
 class ReadFiles(msgspec.Struct, frozen=True, tag=True):
     """Read these (key, path) pairs."""
 
+    batch: int
     files: list[tuple[int, str]]
 
 
@@ -81,11 +84,13 @@ class PdqCarried(msgspec.Struct, frozen=True, array_like=True):
     frame: Count
     quality: Annotated[int, Meta(ge=0, le=100)]
     code: Annotated[bytes, Meta(min_length=32, max_length=32)]
+    reflections: Annotated[bytes, Meta(min_length=96, max_length=96)]
 
 
 class Carried(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults=True):
-    """The one answer for a key."""
+    """The one answer for a key of a batch."""
 
+    batch: Count
     key: Count
     reason: Reason
     attempts: Annotated[int, Meta(ge=0, le=255)] = 0
@@ -105,7 +110,9 @@ class Carried(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults
         """The digests, if there were bytes to digest."""
         if not self.md5:
             return None
-        return Digests(self.md5, self.sha1, self.sha256, tuple(Pdq(p.code, p.quality, p.frame) for p in self.pdq))
+        return Digests(
+            self.md5, self.sha1, self.sha256, tuple(Pdq(p.code, p.quality, p.frame, p.reflections) for p in self.pdq)
+        )
 
 
 class Pulse(msgspec.Struct, frozen=True, tag=True):
@@ -117,15 +124,17 @@ class Pulse(msgspec.Struct, frozen=True, tag=True):
 
 
 class Problem(msgspec.Struct, frozen=True, tag=True):
-    """The source cannot be read: an error of the user's input, with its text."""
+    """The source of a batch cannot be read, or (batch -1) the carrier cannot work: an error with its text."""
 
+    batch: int
     message: Annotated[str, Meta(max_length=4000)]
     hint: Annotated[str, Meta(max_length=4000)] = ""
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """The request is answered in full; ``rows`` keys were answered."""
+    """A batch is answered in full: so many keys."""
 
+    batch: int
     rows: int
 
 

@@ -20,8 +20,16 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.option("--dir", "directory", type=click.Path(path_type=Path), default=None, help="Where to leave everything (default: a new directory under the system's temporary one).")
-@click.option("--rows", type=click.IntRange(200, 100_000), default=2000, show_default=True, help="Links in the example.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where to leave everything (default: a new directory under the system's temporary one).",
+)
+@click.option(
+    "--rows", type=click.IntRange(200, 100_000), default=2000, show_default=True, help="Links in the example."
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def demo(directory: Path | None, *, rows: int, quiet: bool, json_: bool) -> None:

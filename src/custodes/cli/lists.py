@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -95,7 +97,11 @@ def remove(list_id: str, config: str | None, *, json_: bool) -> None:
 
 def describe(summary: ListSummary) -> str:
     """A list in a few lines."""
-    rows = [("kinds", summary.entries), ("roles", summary.roles), ("categories", summary.categories)]
+    rows: list[tuple[str, Mapping[Any, int]]] = [
+        ("kinds", summary.entries),
+        ("roles", summary.roles),
+        ("categories", summary.categories),
+    ]
     lines = [
         f"{summary.list}  version {summary.version}, imported {summary.created} from {printable(summary.provenance.source)}"
     ]

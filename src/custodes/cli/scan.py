@@ -95,14 +95,15 @@ def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
         unsafe_allow_loopback=options["unsafe_allow_loopback"],
         unsafe_no_jail=options["unsafe_no_jail"],
     )
-    reading = {"format": Format(options["format_"])} if options["format_"] else {}
     request = ScanRequest(
         source=source,
         run=run,
         lists=options["list_ids"],
         settings=settings,
         options=SourceOptions(
-            columns=pairs(options["columns"]) if options["columns"] else {}, header=not options["no_header"], **reading
+            format=Format(options["format_"]) if options["format_"] else None,
+            columns=pairs(options["columns"]) if options["columns"] else {},
+            header=not options["no_header"],
         ),
         retry=[reason for text in options["retry"] for reason in retry_reasons(text)],
         workers=options["workers"],

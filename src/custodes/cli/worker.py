@@ -6,21 +6,24 @@ Not a command: ``custodes.scan.pool`` starts it. The text of foreign exceptions 
 from __future__ import annotations
 
 import os
+import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from custodes.carrier.client import Carrier
+from custodes.carrier.protocol import Pulse
 from custodes.channel import Frames, receive, send
 from custodes.config import Site, load_site
 from custodes.confine import die_with_parent
 from custodes.errors import CustodesError, SourceError
 from custodes.ledger.run import RunDirectory
 from custodes.model import Reason
-from custodes.scan.pool import Failure, Hello, Report, Started, Tick
+from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
 from custodes.scan.rematch import rematch_shard
 from custodes.scan.run import plan_of
 from custodes.scan.settings import PACE, ScanSettings
@@ -31,30 +34,47 @@ __all__ = ["main"]
 TICK_S = 0.5
 
 
-class Ticker:
-    """Counts settled items and tells the coordinator twice a second."""
+class Mouth:
+    """Whole messages to the coordinator, from any thread."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._lock = threading.Lock()
+
+    def say(self, message: WorkerMessage) -> None:
+        """Send a message. A coordinator that is gone ends this process."""
+        try:
+            with self._lock:
+                send(self._descriptor, message)
+        except BrokenPipeError:
+            os._exit(0)
+
+
+class Ticker:
+    """Counts settled items and tells the coordinator twice a second."""
+
+    def __init__(self, mouth: Mouth) -> None:
+        self._mouth = mouth
+        self._lock = threading.Lock()
         self._reasons: dict[Reason, int] = {}
         self._next = 0.0
         self.carrier: Carrier | None = None
 
     def __call__(self, reason: Reason) -> None:
-        self._reasons[reason] = self._reasons.get(reason, 0) + 1
-        if time.monotonic() >= self._next:
+        with self._lock:
+            self._reasons[reason] = self._reasons.get(reason, 0) + 1
+            due = time.monotonic() >= self._next
+        if due:
             self.flush()
 
     def flush(self) -> None:
         """Tell what is counted."""
-        pulse = self.carrier.pulse if self.carrier else None
-        if self._reasons:
-            send(
-                self._descriptor,
-                Tick(self._reasons, pulse.in_flight if pulse else 0, pulse.hosts_in_trouble if pulse else 0),
-            )
-        self._reasons = {}
-        self._next = time.monotonic() + TICK_S
+        pulse = self.carrier.pulse if self.carrier else Pulse()
+        with self._lock:
+            reasons, self._reasons = self._reasons, {}
+            self._next = time.monotonic() + TICK_S
+        if reasons:
+            self._mouth.say(Tick(reasons, pulse.in_flight, pulse.hosts_in_trouble))
 
 
 class Worker:
@@ -111,33 +131,39 @@ def failure_of(error: Exception, shard: int) -> Failure:
     )
 
 
-def serve(descriptor: int) -> None:
-    """Work jobs until the coordinator closes."""
+def serve(mouth: Mouth) -> None:
+    """Work jobs until the coordinator closes, as many at once as it gives."""
     frames = Frames(Hello | ShardJob)
     pending: list[Any] = []
     hello = receive(0, frames, pending)
-    shard = -1
+    if not isinstance(hello, Hello):
+        return
     try:
-        worker = Worker(hello, Ticker(descriptor))
-        send(descriptor, Started())
+        worker = Worker(hello, Ticker(mouth))
+    except Exception as error:  # worker loop: one of three places
+        mouth.say(failure_of(error, -1))
+        return
+    mouth.say(Started())
+    with ThreadPoolExecutor(hello.slots) as slots:
         while (job := receive(0, frames, pending)) is not None:
-            shard = job.shard
-            try:
-                send(descriptor, Report(worker.work(job)))
-            except SourceError as error:
-                send(descriptor, failure_of(error, shard))
-    except BrokenPipeError:
-        os._exit(0)  # the coordinator is gone
-    except Exception as error:
-        send(descriptor, failure_of(error, shard))
+            slots.submit(work_one, worker, job, mouth)
+        os._exit(0)  # the coordinator is gone: what is not committed is undone
+
+
+def work_one(worker: Worker, job: ShardJob, mouth: Mouth) -> None:
+    """One job, and what became of it."""
+    try:
+        mouth.say(Report(worker.work(job)))
+    except Exception as error:  # worker loop: one of three places
+        mouth.say(failure_of(error, job.shard))
 
 
 def main() -> None:
     """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
     die_with_parent()
-    descriptor = os.dup(1)
+    mouth = Mouth(os.dup(1))
     os.dup2(2, 1)
-    serve(descriptor)
+    serve(mouth)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from custodes.model import Kind, Reason
 
-__all__ = ["REASON_ORDER", "SCHEMA", "RowsBuilder", "digest_arrays",
-    "fits_schema",
-    "outcome_counts", "outcomes_table"]
+__all__ = ["REASON_ORDER", "SCHEMA", "RowsBuilder", "digest_arrays", "fits_schema", "outcome_counts", "outcomes_table"]
 
 REASON_ORDER: Final = tuple(Reason)
 
-_PDQ = pa.list_(pa.struct([("frame", pa.int32()), ("quality", pa.uint8()), ("code", pa.binary(32))]))
+_PDQ = pa.list_(
+    pa.struct([("frame", pa.int32()), ("quality", pa.uint8()), ("code", pa.binary(32)), ("reflections", pa.binary(96))])
+)
 
 SCHEMA: Final = pa.schema(
     [
@@ -110,7 +110,10 @@ def outcome_counts(table: pa.Table) -> dict[Reason, int]:
 
 
 def digest_arrays(table: pa.Table) -> dict[Kind, tuple[Any, ...]]:
-    """The computed digests of a table, by kind, as arrays: items int64[n] (positions), codes uint8[n, size]; for pdq also quality int64[n]."""
+    """The computed digests of a table, by kind, as arrays: items int64[n] (positions), codes uint8[n, size];
+
+    for pdq codes with their reflections, uint8[n, 128], and also quality int64[n].
+    """
     if "md5" not in table.column_names:
         return {}
     found: dict[Kind, tuple[Any, ...]] = {}
@@ -122,7 +125,9 @@ def digest_arrays(table: pa.Table) -> dict[Kind, tuple[Any, ...]]:
     values = lists.flatten()
     items = np.repeat(np.arange(len(lists), dtype=np.int64), pc.fill_null(pc.list_value_length(lists), 0).to_numpy())
     quality = values.field("quality").to_numpy(zero_copy_only=False).astype(np.int64)
-    found[Kind.PDQ] = (items, fixed_bytes(values.field("code"), Kind.PDQ.size_bytes), quality)
+    codes = fixed_bytes(values.field("code"), Kind.PDQ.size_bytes)
+    reflections = fixed_bytes(values.field("reflections"), 3 * Kind.PDQ.size_bytes)
+    found[Kind.PDQ] = (items, np.concatenate([codes, reflections], axis=1), quality)
     return found
 
 

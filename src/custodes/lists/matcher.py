@@ -20,15 +20,13 @@ from custodes.index import HAMMING_RADIUS_MAX, ExactIndex, HammingIndex
 from custodes.lists.container import ROLES, Columns
 from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Kind, Signal
+from custodes.pdq import FORMS, forms_of
 
 __all__ = ["FORMS", "ExactHits", "MatchSettings", "Matcher", "NearHits"]
 
 Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
 Forms = Callable[[Uint8s], Uint8s]
-
-FORMS: Final = ("original", "rotate90", "rotate180", "rotate270", "flipx", "flipy", "flip_plus1", "flip_minus1")
-"""The eight turned and mirrored forms of an image, in the order of ``forms_from_code``."""
 
 _QUERIES_AT_ONCE: Final = 1 << 12
 
@@ -99,7 +97,7 @@ class Matcher:
         return ExactHits(*self._exact[kind].search(codes))
 
     def near(self, codes: Uint8s, quality: npt.NDArray[np.integer]) -> NearHits:
-        """PDQ entries near any of the eight forms of the rows of uint8[n, 32], under each list's own limits."""
+        """PDQ entries near any of the eight forms of the rows of uint8[n, 128] (see ``pdq.forms_of``), under each list's own limits."""
         if self._near is None:
             return NearHits(_NONE, _NONE, _NONE, _NONE)
         return self._near.search(codes, quality)
@@ -129,7 +127,7 @@ class _Near:
         used = [settings.get(part.of.id, MatchSettings()) for part in parts]
         sizes = [len(part.columns) for part in parts]
         self._index = HammingIndex.build(_codes(parts))
-        self._forms = forms or _forms_from_code
+        self._forms = forms or forms_of
         self._distance_max = np.repeat([each.pdq_distance_bits for each in used], sizes)
         self._quality_min = np.repeat([each.pdq_quality_min for each in used], sizes)
         self._radius = max(each.pdq_distance_bits for each in used)
@@ -143,7 +141,7 @@ class _Near:
 
     def _search_block(self, codes: Uint8s, quality: npt.NDArray[np.integer], numbers: Int64s) -> NearHits:
         forms = self._forms(np.ascontiguousarray(codes))
-        found = self._index.search(forms.reshape(-1, codes.shape[1]), self._radius)
+        found = self._index.search(forms.reshape(-1, forms.shape[2]), self._radius)
         rows, form = np.divmod(found.rows, forms.shape[1])
         kept = (found.distances <= self._distance_max[found.ids]) & (quality[rows] >= self._quality_min[found.ids])
         rows, form, entries, distances = rows[kept], form[kept], found.ids[kept], found.distances[kept]
@@ -171,10 +169,3 @@ def _parts(loaded: LoadedLists, kind: Kind) -> list[_Part]:
 
 def _codes(parts: list[_Part]) -> Uint8s:
     return parts[0].columns.codes if len(parts) == 1 else np.concatenate([part.columns.codes for part in parts])
-
-
-def _forms_from_code(codes: Uint8s) -> Uint8s:
-    # Imported on first use: whoever matches exact kinds only never loads the image code.
-    from custodes.hashing import forms_from_code  # noqa: PLC0415
-
-    return forms_from_code(codes)

@@ -13,7 +13,7 @@ import heapq
 import random
 import selectors
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
@@ -75,10 +75,11 @@ class FetchStats:
 class _Task:
     """A key on its way. ``at`` is the hop that it stands at; ``origin`` is set where it is a robots.txt of ours."""
 
-    __slots__ = ("at", "attempts", "deadline", "hops", "key", "origin", "spent_s", "started", "url")
+    __slots__ = ("at", "attempts", "batch", "deadline", "hops", "key", "origin", "spent_s", "started", "url")
 
-    def __init__(self, key: int, url: Url, origin: str = "") -> None:
+    def __init__(self, key: int, url: Url, origin: str = "", batch: int = 0) -> None:
         self.key = key
+        self.batch = batch
         self.url = self.at = url
         self.origin = origin
         self.attempts = 0
@@ -103,7 +104,8 @@ class Fetcher:
                 key.data(mask)
             for fetched in fetcher.take(): ...
 
-    Once all is idle, the next ``add`` begins a new batch. Reads /proc/net and finds the certificates when it is made.
+    Several batches may run at once: each has its own queue of second attempts, which waits until that batch is finished.
+    Once all is idle, the next ``add`` begins a batch anew. Reads /proc/net and finds the certificates when it is made.
     """
 
     def __init__(
@@ -128,29 +130,35 @@ class Fetcher:
         self._queue: HostQueue[_Task] = HostQueue(limits.in_flight, limits.per_host, limits.host_failures_max)
         self._free: list[Transfer] = []
         self._running: dict[pycurl.Curl, tuple[Transfer, str, _Task]] = {}
-        self._retries: list[tuple[float, int, _Task]] = []
+        self._retries: defaultdict[int, list[tuple[float, int, _Task]]] = defaultdict(list)
         self._retry_count = 0
         self._robots: OrderedDict[str, Robots | Reason | list[_Task]] = OrderedDict()
         self._parked = 0
         self._given_up: dict[str, Reason] = {}
-        self._is_finishing = False
+        self._batches: set[int] = set()
+        self._finishing: set[int] = set()
         self._done: deque[Fetched] = deque()
 
     # What the caller does
 
-    def add(self, key: int, url_text: str) -> None:
+    def add(self, key: int, url_text: str, batch: int = 0) -> None:
         """Queue a URL. Never blocks; what may not be asked for at all is answered at the next ``take``."""
-        if self._is_finishing and self._is_quiet:
-            self._is_finishing = False
-            self._queue.forget()
-            self._given_up.clear()
+        if batch not in self._batches or (batch in self._finishing and self._is_quiet):
+            self._begin(batch)
         url = parse(url_text)
         if isinstance(url, Reason):
             self._done.append(Fetched(key, url, fetched_at=time.time()))
         elif not self._may_dial(url):
             self._done.append(Fetched(key, Reason.BLOCKED_PORT, fetched_at=time.time()))
         else:
-            self._admit(_Task(key, url))
+            self._admit(_Task(key, url, batch=batch))
+
+    def _begin(self, batch: int) -> None:
+        """With a new batch every host is tried afresh."""
+        self._batches.add(batch)
+        self._finishing.discard(batch)
+        self._queue.forget()
+        self._given_up.clear()
 
     @property
     def room(self) -> int:
@@ -159,9 +167,9 @@ class Fetcher:
         queued = self._queue.waiting + self._parked
         return max(0, min(2 * slots - self._queue.ready - self._parked, _QUEUED_MAX * slots - queued))
 
-    def finish(self) -> None:
+    def finish(self, batch: int = 0) -> None:
         """No more URLs in this batch: what waits for another attempt may have it now."""
-        self._is_finishing = True
+        self._finishing.add(batch)
 
     def pump(self) -> None:
         """Start what may start and gather what has ended. Call it before every select."""
@@ -176,10 +184,8 @@ class Fetcher:
         """How long the select may wait, at most a second."""
         if self._done:
             return 0.0
-        wait_s = self._loop.timeout_s(_SELECT_S_MAX)
-        if self._is_finishing and self._retries:
-            wait_s = min(wait_s, max(0.0, self._retries[0][0] - monotonic()))
-        return wait_s
+        due = [self._retries[batch][0][0] for batch in self._finishing if self._retries.get(batch)]
+        return min([self._loop.timeout_s(_SELECT_S_MAX), *(max(0.0, at - monotonic()) for at in due)])
 
     def take(self) -> list[Fetched]:
         """All that came since the last call, in the order of coming."""
@@ -199,7 +205,7 @@ class Fetcher:
         return FetchStats(
             queued=self._queue.waiting + self._parked,
             in_flight=len(self._running),
-            waiting_retry=len(self._retries),
+            waiting_retry=sum(map(len, self._retries.values())),
             hosts_in_trouble=self._queue.troubled,
             body_bytes_held=self._memory.held + self._memory.kept,
         )
@@ -227,7 +233,7 @@ class Fetcher:
 
     @property
     def _is_quiet(self) -> bool:
-        return not (self._queue.waiting or self._running or self._retries or self._parked)
+        return not (self._queue.waiting or self._running or any(self._retries.values()) or self._parked)
 
     def _may_dial(self, url: Url) -> bool:
         return self._any_port or url.port in self._limits.ports
@@ -255,8 +261,10 @@ class Fetcher:
 
     def _requeue_due(self) -> None:
         now = monotonic()
-        while self._is_finishing and self._retries and self._retries[0][0] <= now:
-            self._admit(heapq.heappop(self._retries)[2])
+        for batch in self._finishing:
+            retries = self._retries.get(batch)
+            while retries and retries[0][0] <= now:
+                self._admit(heapq.heappop(retries)[2])
 
     def _start_ready(self) -> None:
         while self._memory.is_roomy and (turn := self._queue.pop()):
@@ -327,7 +335,7 @@ class Fetcher:
             return
         self._begin_anew(task)
         self._retry_count += 1
-        heapq.heappush(self._retries, (monotonic() + wait_s, self._retry_count, task))
+        heapq.heappush(self._retries[task.batch], (monotonic() + wait_s, self._retry_count, task))
 
     def _retry_wait_s(self, task: _Task, answer: Answer) -> float | None:
         """Seconds until another attempt, None for no more."""

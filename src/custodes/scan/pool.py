@@ -22,8 +22,7 @@ from custodes.errors import WorldError
 from custodes.model import Reason
 from custodes.scan.shard import ShardJob, ShardReport
 
-__all__ = ["Event", "Executor", "Failure",
-    "Hello", "Inline", "LocalPool", "Report", "Started", "Tick", "WorkerMessage"]
+__all__ = ["Event", "Executor", "Failure", "Hello", "Inline", "LocalPool", "Report", "Started", "Tick", "WorkerMessage"]
 
 DEATHS_MAX: Final = 3
 
@@ -34,6 +33,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     config: str
     run: str
     workers: int
+    slots: int = 1
     parent: str = ""
 
 
@@ -82,22 +82,27 @@ class Executor(Protocol):
 class _Worker:
     process: subprocess.Popen[bytes]
     frames: Frames = field(default_factory=lambda: Frames(WorkerMessage))
-    job: ShardJob | None = None
+    jobs: dict[int, ShardJob] = field(default_factory=dict)
+    alone: bool = False
 
-    def give(self, job: ShardJob) -> None:
+    def give(self, job: ShardJob, *, alone: bool) -> None:
         assert self.process.stdin is not None
-        self.job = job
+        self.jobs[job.shard] = job
+        self.alone = alone
         with contextlib.suppress(BrokenPipeError):  # its death is noticed on the other pipe
             send(self.process.stdin.fileno(), job)
 
+    def settled(self, shard: int) -> None:
+        self.jobs.pop(shard, None)
+        self.alone = self.alone and bool(self.jobs)
+
 
 class LocalPool:
-    """Worker processes on this machine. ``argv`` starts one; ``hello`` is the first message it is sent."""
+    """Worker processes on this machine. ``argv`` starts one; ``hello`` is the first message that it is sent."""
 
-    def __init__(self, argv: Sequence[str], hello: object, workers: int) -> None:
+    def __init__(self, argv: Sequence[str], hello: Hello) -> None:
         self._argv = list(argv)
         self._hello = hello
-        self._workers = workers
         self._selector = selectors.DefaultSelector()
         self._alive: list[_Worker] = []
         self._deaths: dict[int, int] = {}
@@ -106,10 +111,10 @@ class LocalPool:
         """Work the jobs; see ``Executor``."""
         waiting = deque(jobs)
         try:
-            for _ in range(min(self._workers, len(waiting))):
+            for _ in range(min(self._hello.workers, len(waiting))):
                 self._start()
             self._hand_out(waiting)
-            while any(worker.job for worker in self._alive) or waiting:
+            while waiting or any(worker.jobs for worker in self._alive):
                 for event in self._wait(waiting):
                     yield event
                     if isinstance(event, Failure) and event.fatal:
@@ -126,32 +131,37 @@ class LocalPool:
                 yield from self._bury(worker, waiting)
                 continue
             for message in worker.frames.feed(data):
-                if isinstance(message, Report | Failure):
-                    worker.job = None
+                if isinstance(message, Report):
+                    worker.settled(message.report.shard)
+                elif isinstance(message, Failure):
+                    worker.settled(message.shard)
                 if not isinstance(message, Started):
                     yield message
 
     def _hand_out(self, waiting: deque[ShardJob]) -> None:
-        for worker in self._alive:
-            if worker.job is None and waiting:
-                worker.give(waiting.popleft())
+        """One job to each worker in turn, until all their slots are taken."""
+        for taken in range(self._hello.slots):
+            for worker in self._alive:
+                if waiting and len(worker.jobs) == taken and not worker.alone:
+                    self._give_next(worker, waiting)
+
+    def _give_next(self, worker: _Worker, waiting: deque[ShardJob]) -> None:
+        """The next job; one that a worker died with before goes alone, so that its neighbours are not blamed for it."""
+        alone = waiting[0].shard in self._deaths
+        if not alone or not worker.jobs:
+            worker.give(waiting.popleft(), alone=alone)
 
     def _bury(self, worker: _Worker, waiting: deque[ShardJob]) -> Iterator[Event]:
         self._stop(worker)
-        job = worker.job
-        if job is None:
-            yield Failure(
-                "WorldError",
-                "a scan worker ended unasked",
-                "see the messages above; free memory and start again",
-                3,
-                fatal=True,
-            )
+        if not worker.jobs:
+            hint = "see the messages above; free memory and start again"
+            yield Failure("WorldError", "a scan worker ended unasked", hint, 3, fatal=True)
             return
-        self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
-        if self._deaths[job.shard] < DEATHS_MAX:
-            waiting.appendleft(job)
-        else:
+        for job in worker.jobs.values():
+            self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
+            if self._deaths[job.shard] < DEATHS_MAX:
+                waiting.appendleft(job)
+                continue
             hint = "the machine may be out of memory: use fewer --workers; start the same command again to try the shard once more"
             yield Failure("WorldError", f"shard {job.shard} ended {DEATHS_MAX} workers", hint, 3, shard=job.shard)
         if waiting:

@@ -173,11 +173,11 @@ def fetchable(work: ShardWork, tools: ShardTools) -> list[tuple[int, str]]:
     links = []
     for row in wanted:
         if work.links.malformed.get(row) == WHOLE_ROW:
-            settle(work, tools, Carried(key=row, reason=Reason.MALFORMED_ROW))
-        elif not urls[row] or not urls[row].strip():
-            settle(work, tools, Carried(key=row, reason=Reason.NO_URL))
+            settle(work, tools, Carried(batch=0, key=row, reason=Reason.MALFORMED_ROW))
+        elif (url := urls[row]) is None or not url.strip():
+            settle(work, tools, Carried(batch=0, key=row, reason=Reason.NO_URL))
         else:
-            links.append((row, urls[row]))
+            links.append((row, url))
     return links
 
 
@@ -236,7 +236,7 @@ def settle(work: ShardWork, tools: ShardTools, carried: Carried) -> None:
     """Write one item's line."""
     assert work.rows is not None
     examined = Outcome(carried.reason).name == "examined"
-    pdq = [{"frame": p.frame, "quality": p.quality, "code": p.code} for p in carried.pdq]
+    pdq = [{"frame": p.frame, "quality": p.quality, "code": p.code, "reflections": p.reflections} for p in carried.pdq]
     work.rows.set(
         carried.key,
         reason=carried.reason.value,
