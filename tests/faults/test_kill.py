@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.world import Server, World, custodes, make_world
 
 from custodes.demo.links import DemoSettings
 from custodes.errors import StorageError
-from tests.world import Server, World, custodes, make_world
 
 PLANTED = Path(__file__).parent / "planted"
 KILLS = 12

@@ -67,15 +67,14 @@ def writes_urls() -> None:
     """A careless engineer keeps the URL beside the outcome, for debugging."""
     from custodes.scan import shard
 
-    real = shard.fetchable
+    real = shard.finished_rows
 
-    def fetchable(work, tools):  # type: ignore[no-untyped-def]
-        links = real(work, tools)
-        for row, url in links:
+    def finished_rows(work):  # type: ignore[no-untyped-def]
+        for row, url in enumerate(work.links.url.to_pylist()):
             work.rows.set(row, format=url)
-        return links
+        return real(work)
 
-    shard.fetchable = fetchable
+    shard.finished_rows = finished_rows
 
 
 PLANTED = {
