@@ -37,6 +37,7 @@ _RETRIED: Final = frozenset((Reason.DNS, Reason.RESET, Reason.HTTP_429, Reason.H
 _SILENT: Final = frozenset((Reason.CONNECT_TIMEOUT, Reason.TIMEOUT, Reason.UNREACHABLE))
 _QUEUED_MAX: Final = 16  # times in_flight
 _SELECT_S_MAX: Final = 1.0
+_SILENCE_CHECK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -138,6 +139,7 @@ class Fetcher:
         self._batches: set[int] = set()
         self._finishing: set[int] = set()
         self._done: deque[Fetched] = deque()
+        self._silence_due = 0.0
 
     # What the caller does
 
@@ -178,6 +180,7 @@ class Fetcher:
         self._loop.run_due()
         for handle, code in self._loop.finished():
             self._end(handle, code)
+        self._stop_silent()
         self._start_ready()
 
     def timeout_s(self) -> float:
@@ -273,6 +276,16 @@ class Fetcher:
             task.deadline = task.started + self._limits.total_timeout_s - task.spent_s
             task.attempts += task.hops == 0
             self._start(self._free.pop() if self._free else Transfer(self._wiring), name, task)
+
+    def _stop_silent(self) -> None:
+        """End what has sent its request and heard nothing for ``slow_for_s``: libcurl calls that slow after twice the time only."""
+        if monotonic() < self._silence_due:
+            return
+        self._silence_due = monotonic() + _SILENCE_CHECK_S
+        for handle, (transfer, _, _) in list(self._running.items()):
+            if transfer.is_silent:
+                self._loop.remove(handle)
+                self._end(handle, pycurl.E_OPERATION_TIMEDOUT)
 
     def _start(self, transfer: Transfer, name: str, task: _Task) -> None:
         transfer.start(task.at, task.deadline)

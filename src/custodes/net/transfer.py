@@ -89,11 +89,20 @@ class Transfer:
         self._reset()
         self._url = url
         self._deadline = deadline
+        self._started = monotonic()
         left_ms = max(1, int((deadline - monotonic()) * 1000))
         self.handle.setopt(pycurl.URL, url.href)
         self.handle.setopt(pycurl.TIMEOUT_MS, left_ms)
         self.handle.setopt(pycurl.CONNECTTIMEOUT_MS, min(left_ms, int(self._wiring.limits.connect_timeout_s * 1000)))
         self._wiring.tune(self.handle, url)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the request is out for ``slow_for_s`` and not one byte has come."""
+        if self._head.size_bytes or not self.handle.getinfo(pycurl.REQUEST_SIZE):
+            return False
+        asked_s: float = monotonic() - self._started - self.handle.getinfo(pycurl.PRETRANSFER_TIME)
+        return asked_s >= self._wiring.limits.slow_for_s
 
     def end(self, code: int) -> Answer:
         """The answer, from libcurl's code and what the callbacks saw. Gives the body's memory back."""

@@ -1,0 +1,174 @@
+"""The shape of the code: who imports whom, how long functions are, where broad excepts live. A new arrow fails until it is drawn here, on purpose."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "custodes"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+FUNCTION_LINES_MAX = 60
+PARAMETERS_MAX = 5
+FILE_LINES_MAX = 650
+BROAD_EXCEPTS = {"cli/main.py", "cli/worker.py"}
+PRINTS_OR_EXITS = {"cli", "carrier", "jail", "demo"}
+
+# From the floor up: a part may import what stands above it in this table, and of that only what is named.
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "model": set(),
+    "channel": {"errors"},
+    "confine": {"errors"},
+    "url": {"model"},
+    "sniff": set(),
+    "pdq": {"model"},
+    "index": set(),
+    "policy": {"errors", "model"},
+    "crypto": {"errors"},
+    "net": {"errors", "model", "url"},
+    "image": {"model"},
+    "hashing": {"model", "sniff", "pdq", "image"},
+    "jail": {"errors", "model", "confine", "sniff", "image", "hashing"},
+    "sources": {"errors", "model", "url"},
+    "lists": {"errors", "model", "pdq", "index", "crypto"},
+    "ledger": {"errors", "model", "crypto"},
+    "handover": {"errors", "crypto"},
+    "examine": {"errors", "model", "policy", "lists"},
+    "carrier": {"errors", "model", "channel", "confine", "net", "image", "hashing", "jail", "sources"},
+    "scan": {
+        "errors",
+        "model",
+        "channel",
+        "url",
+        "policy",
+        "crypto",
+        "net",
+        "image",
+        "sources",
+        "lists",
+        "ledger",
+        "handover",
+        "examine",
+        "carrier",
+    },
+    "settings_text": {"net", "image", "lists"},
+    "config": {"errors", "crypto", "net", "image", "lists", "ledger", "examine", "scan", "settings_text"},
+    "jobs": {"errors", "model", "sources", "ledger", "carrier", "scan", "config"},
+    "demo": {"errors", "model", "lists", "config", "jobs"},
+    "cli": {
+        "errors",
+        "model",
+        "channel",
+        "confine",
+        "image",
+        "sources",
+        "lists",
+        "ledger",
+        "handover",
+        "examine",
+        "carrier",
+        "scan",
+        "config",
+        "jobs",
+        "demo",
+    },
+}
+
+
+def part_of(path: Path) -> str:
+    """The room that a file is in: a package, or a module of the root."""
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports_of(path: Path) -> set[str]:
+    """The rooms of custodes that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = (
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+        found |= {name.split(".")[1] for name in names if name.startswith("custodes.")}
+    return found
+
+
+def drawn() -> dict[str, set[str]]:
+    """The arrows as they are."""
+    arrows: dict[str, set[str]] = {}
+    for path in FILES:
+        arrows.setdefault(part_of(path), set()).update(imports_of(path) - {part_of(path)})
+    return arrows
+
+
+def functions_of(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def test_the_arrows_are_those_that_are_drawn() -> None:
+    arrows = {part: to for part, to in drawn().items() if part != "__init__"}
+    assert arrows == ARROWS, "a new arrow, or one that is gone: draw it in ARROWS if it is meant"
+
+
+def test_arrows_go_down_only() -> None:
+    order = list(ARROWS)
+    upwards = [(part, to) for part, all_to in ARROWS.items() for to in all_to if order.index(to) >= order.index(part)]
+    assert upwards == []
+
+
+def test_the_arrow_test_sees_an_arrow_that_goes_up(tmp_path: Path) -> None:
+    file = tmp_path / "model.py"
+    file.write_text("def late():\n    from custodes.scan.run import run_jobs\n")
+    assert imports_of(file) == {"scan"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_files_and_functions_stay_short(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= FILE_LINES_MAX
+    for function in functions_of(path):
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        lines = (function.end_lineno or 0) - (body[0].lineno if body else function.lineno) + 1
+        assert lines <= FUNCTION_LINES_MAX, function.name
+        arguments = function.args
+        named = [a.arg for a in arguments.posonlyargs + arguments.args if a.arg not in ("self", "cls")]
+        assert len(named) <= PARAMETERS_MAX or name_of(path).startswith("cli/"), function.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_errors_are_caught_by_name(path: Path) -> None:
+    handlers = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ExceptHandler)]
+    broad = [
+        h
+        for h in handlers
+        if h.type is None or (isinstance(h.type, ast.Name) and h.type.id in ("Exception", "BaseException"))
+    ]
+    assert not broad or name_of(path) in BROAD_EXCEPTS
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_pickle_no_eval_no_shell_and_only_processes_of_their_own_print_or_exit(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    assert not imported & {"pickle", "marshal", "shelve", "dill"}
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not called & {"eval", "exec", "compile", "__import__"}
+    keywords = {k.arg for node in ast.walk(tree) if isinstance(node, ast.Call) for k in node.keywords}
+    assert "shell" not in keywords
+    if part_of(path) not in PRINTS_OR_EXITS:
+        assert "print" not in called
+        assert "sys.exit" not in path.read_text()
+
