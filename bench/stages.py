@@ -9,6 +9,7 @@ their sum (messages between processes, the event loop, the progress of the coord
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import sys
 import tempfile
@@ -128,7 +129,7 @@ def committing(found: list[Any]) -> float:
 
 
 def carried_of(number: int, examined: Examined) -> Carried:
-    pdq = [PdqCarried(each.frame, each.quality, each.code) for each in examined.pdq]
+    pdq = [PdqCarried(each.frame, each.quality, each.code, each.reflections) for each in examined.pdq]
     digests = {"md5": bytes(16), "sha1": bytes(20), "sha256": bytes(32)}
     sizes = {"width": examined.width, "height": examined.height, "size_bytes": 86_000}
     return Carried(batch=0, key=number, reason=examined.reason, pdq=pdq, format="jpeg", **digests, **sizes)
@@ -142,5 +143,8 @@ def starting(config: Path) -> float:
 
 
 if __name__ == "__main__":
+    if "OPENBLAS_NUM_THREADS" not in os.environ:  # as in a carrier and its decoders
+        os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     with serving(WORK):
         print(json.dumps(stages(WORK / "site-bytes" / "custodes.toml", int((sys.argv[1:] or ["600"])[0]))))

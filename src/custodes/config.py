@@ -144,7 +144,10 @@ def find_config(given: str | None) -> Path:
 def load_site(given: str | None) -> Site:
     """Read and check a configuration."""
     path = find_config(given)
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text", hint="see docs/reference/configuration.md") from error
     if "AGE-SECRET-KEY-" in text.upper():
         raise ConfigError(
             f"{path} holds a private key of an authority: it belongs to the authority alone",
@@ -159,13 +162,18 @@ def load_site(given: str | None) -> Site:
 
 def create_site(directory: Path, recipients: list[str], *, demo: bool = False) -> Site:
     """Write ``custodes.toml`` and new keys into a directory. Refuses to overwrite anything. ``demo`` makes a throw-away authority too."""
-    directory.mkdir(parents=True, exist_ok=True)
     path = directory / CONFIG_NAME
-    if path.exists() or (directory / "keys").exists():
+    if any((directory / name).exists() for name in (CONFIG_NAME, "keys", "demo-authority.key")):
         raise ConfigError(
             f"{directory} holds a configuration already", hint="choose another directory; keys are never overwritten"
         )
     parsed = [str(Recipient.parse(text)) for text in recipients]
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot make the directory {directory}: {error.strerror}", hint="choose another one"
+        ) from error
     create_keys(directory / "keys")
     if demo:
         secret, recipient = create_identity()

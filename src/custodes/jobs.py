@@ -123,6 +123,8 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
     fetches = "bytes" in request.settings.passes
     confinement = confinement_of(request.settings) if fetches else "not needed: no image is decoded"
     plan = plan_scan(request.source, request.options, request.settings)
+    if request.retry and (plan.holds_images or not fetches):
+        raise InputError("--retry is for links that were fetched, and this scan fetches none", hint="leave it out")
     manifest = manifest_of(
         ScanPlan(
             dataset=request.source,

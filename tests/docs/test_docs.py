@@ -216,3 +216,28 @@ def test_tests_that_the_threat_model_names_exist() -> None:
 def test_no_page_says_clean_of_a_dataset_or_names_a_place_of_ours(page: Path) -> None:
     text = page.read_text(encoding="utf-8").lower().replace("make clean", "").replace("never called clean", "")
     assert re.findall(r"\bclean\b|/work\b|/tmp\b", text) == []
+
+
+def layers() -> dict[str, int]:
+    """The map of modules in ARCHITECTURE.md: name -> line, from the top."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = text.partition("## Modules")[2].partition("```text\n")[2].partition("```")[0]
+    names = [line.split("  ")[0].split(", ") for line in block.splitlines()]
+    return {name: number for number, line in enumerate(names) for name in line}
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of the package that a file imports."""
+    found = re.findall(r"^\s*(?:from|import) custodes\.(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return set(found)
+
+
+def test_the_map_of_modules_is_true() -> None:
+    package = ROOT / "src" / "custodes"
+    where = layers()
+    parts = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
+    parts |= {path.parent.name: sorted(path.parent.rglob("*.py")) for path in package.glob("*/__init__.py")}
+    assert sorted(parts) == sorted(where)
+    arrows = {(part, other) for part, files in parts.items() for file in files for other in imported(file) - {part}}
+    assert len(arrows) >= 60
+    assert [arrow for arrow in sorted(arrows) if where[arrow[0]] >= where[arrow[1]]] == []

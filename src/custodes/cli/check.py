@@ -13,7 +13,7 @@ from custodes.config import load_site
 from custodes.errors import ExitCode
 from custodes.examine import Evidence, Examiner
 from custodes.image import DecodePolicy
-from custodes.model import Action, Decision, Outcome, OutcomeName
+from custodes.model import Action, Decision, Outcome, OutcomeName, Reason
 
 __all__ = ["check"]
 
@@ -27,7 +27,10 @@ __all__ = ["check"]
 def check(
     files: tuple[str, ...], list_ids: tuple[str, ...], config: str | None, *, unsafe_no_jail: bool, json_: bool
 ) -> int:
-    """Compare FILES with the lists and give a verdict for each: match, hold, no known match, or not examined."""
+    """Compare FILES with the lists and give a verdict for each: match, hold, no known match, or not examined.
+
+    Where nothing is found, exits with 5 if much was not examined, and with 2 if none of FILES could be read.
+    """
     site = load_site(config)
     site.recipients()
     examiner = site.examiner(site.lists_used(list_ids))
@@ -38,8 +41,16 @@ def check(
     for carried in answers:
         verdict = judge(carried, examiner)
         found = found or verdict["verdict"] in ("match", "hold")
-        say(printable(files[carried.key]), verdict, json_=json_)
-    return ExitCode.FOUND if found else ExitCode.NOTHING_FOUND
+        say(files[carried.key], verdict, json_=json_)
+    return ExitCode.FOUND if found else exit_code(answers, site.config.scan.unexamined_share_warn)
+
+
+def exit_code(answers: list[Carried], share_warn: float) -> ExitCode:
+    """The answer where nothing was found: a file that was not examined is no file without a match."""
+    if all(carried.reason is Reason.READ_ERROR for carried in answers):
+        return ExitCode.INPUT
+    unexamined = sum(Outcome(carried.reason).name is not OutcomeName.EXAMINED for carried in answers)
+    return ExitCode.MUCH_UNEXAMINED if unexamined > share_warn * len(answers) else ExitCode.NOTHING_FOUND
 
 
 def judge(carried: Carried, examiner: Examiner) -> dict[str, Any]:
@@ -72,4 +83,4 @@ def say(file: str, verdict: dict[str, Any], *, json_: bool) -> None:
         return
     more = f" ({', '.join(verdict['lists'])}; {verdict['rule']})" if "lists" in verdict else ""
     why = f" ({verdict['outcome']}: {verdict['reason']})" if verdict["outcome"] != "examined" else ""
-    click.echo(f"{file}: {verdict['verdict']}{more}{why}")
+    click.echo(f"{printable(file)}: {verdict['verdict']}{more}{why}")

@@ -6,10 +6,10 @@ import click
 
 from custodes.carrier.client import Carrier
 from custodes.carrier.protocol import Carried
-from custodes.cli.options import as_json, json_option, printable
+from custodes.cli.options import as_json, json_option
 from custodes.errors import ExitCode
 from custodes.image import DecodePolicy
-from custodes.model import Outcome, OutcomeName
+from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.settings import ScanSettings
 
 __all__ = ["hash_files"]
@@ -21,20 +21,24 @@ __all__ = ["hash_files"]
 @click.option("--unsafe-no-jail", is_flag=True, help="Decode without confinement where the kernel has none.")
 @json_option
 def hash_files(files: tuple[str, ...], *, fast: bool, unsafe_no_jail: bool, json_: bool) -> int:
-    """Digest FILES: one JSON line each with md5, sha1, sha256, pdq and pdq_quality, or why not."""
+    """Digest FILES: one JSON line each with md5, sha1, sha256, pdq and pdq_quality, or why not.
+
+    Exits with 2 if none of them could be read.
+    """
     del json_  # the answer is always JSON
     settings = ScanSettings(
         decode_policy=DecodePolicy.FAST if fast else DecodePolicy.EXACT, unsafe_no_jail=unsafe_no_jail
     )
     lines: dict[int, Carried] = {}
-    said = 0
+    said = unread = 0
     with Carrier(settings.carrier_start(readable=files)) as carrier:
         for carried in carrier.read_files(list(enumerate(files))):
             lines[carried.key] = carried
+            unread += carried.reason is Reason.READ_ERROR
             while said in lines:  # answers come in any order, lines in the order asked
-                as_json({"file": printable(files[said])} | hash_line(lines.pop(said), settings.decode_policy))
+                as_json({"file": files[said]} | hash_line(lines.pop(said), settings.decode_policy))
                 said += 1
-    return ExitCode.NOTHING_FOUND
+    return ExitCode.INPUT if unread == len(files) else ExitCode.NOTHING_FOUND
 
 
 def hash_line(carried: Carried, policy: DecodePolicy) -> dict[str, object]:

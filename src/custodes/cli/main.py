@@ -10,7 +10,8 @@ from typing import Final
 import click
 
 from custodes import __version__
-from custodes.errors import CustodesError, ExitCode
+from custodes.cli.options import printable
+from custodes.errors import CustodesError, ExitCode, InputError, WorldError
 
 __all__ = ["cli", "main"]
 
@@ -62,6 +63,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     try:
+        refuse_bytes(sys.argv[1:] if arguments is None else arguments)
         code = cli.main(arguments, prog_name="custodes", standalone_mode=False)
     except CustodesError as error:
         sys.exit(tell(error))
@@ -75,9 +77,20 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitCode.WORLD)
+    except OSError as error:
+        sys.exit(tell(refused(error)))
     except Exception as error:
         sys.exit(tell_bug(error))
     sys.exit(code or 0)
+
+
+def refuse_bytes(arguments: list[str]) -> None:
+    """Names that are not UTF-8 cannot cross to other processes as text, nor stand in JSON."""
+    for argument in arguments:
+        if not argument.isascii() and any("\ud800" <= char <= "\udfff" for char in argument):
+            raise InputError(
+                f"{printable(argument)!r} is not valid UTF-8", hint="rename it, or name the folder that it lies in"
+            )
 
 
 def tell(error: CustodesError) -> int:
@@ -86,6 +99,12 @@ def tell(error: CustodesError) -> int:
     if error.hint:
         click.echo(f"  hint: {error.hint}", err=True)
     return int(error.exit_code)
+
+
+def refused(error: OSError) -> WorldError:
+    """What the system refused, and for which file; an address is not told."""
+    where = "" if not isinstance(error.filename, str) or "://" in error.filename else f": {printable(error.filename)}"
+    return WorldError(f"{error.strerror or type(error).__name__}{where}")
 
 
 def tell_bug(error: Exception) -> int:

@@ -29,12 +29,14 @@ def open_bundle_command(files: tuple[Path, ...], identity: Path, *, json_: bool)
     Works offline and writes nothing to disk. With --json: one line a finding.
     """
     secret = read_text(identity)
-    findings = [finding for path in sealed_files(files) for finding in open_bundle(path.read_bytes(), secret)[1]]
+    opened = [finding for path in sealed_files(files) for finding in opened_file(path, secret)]
+    findings = list({finding.id: finding for finding in opened}.values())  # of one told twice, the later
     if json_:
         for finding in findings:
             as_json(finding)
     else:
-        click.echo(f"{len(findings)} findings")
+        repeats = f" ({len(opened) - len(findings)} repeats folded)" if len(opened) > len(findings) else ""
+        click.echo(f"{len(findings)} {'finding' if len(findings) == 1 else 'findings'}{repeats}")
         for finding in findings:
             click.echo("\n" + describe(finding))
     return ExitCode.FOUND if findings else ExitCode.NOTHING_FOUND
@@ -48,6 +50,16 @@ def read_text(path: Path) -> str:
         raise InputError(
             f"the identity file {path} cannot be read", hint="give the file that holds AGE-SECRET-KEY-1…"
         ) from error
+
+
+def opened_file(path: Path, secret: str) -> tuple[Finding, ...]:
+    """The findings of one sealed file. Raises InputError, naming the file, if it cannot be opened."""
+    try:
+        return tuple(open_bundle(path.read_bytes(), secret)[1])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}", hint=error.hint) from error
 
 
 def sealed_files(paths: tuple[Path, ...]) -> list[Path]:

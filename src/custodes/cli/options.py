@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -25,8 +26,9 @@ def json_option(function: F) -> F:
 
 
 def as_json(value: object) -> None:
-    """One JSON line on standard output."""
-    click.echo(msgspec.json.encode(value).decode())
+    """One JSON line on standard output. What a terminal could obey is escaped, which changes no value: it can only stand in a string."""
+    line = msgspec.json.encode(value).decode()
+    click.echo(line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ import click
 
 from custodes.cli.options import as_json, config_option, json_option
 from custodes.config import load_site
+from custodes.errors import InputError
 from custodes.ledger.run import RunDirectory
 from custodes.scan.html import render
 from custodes.scan.report import report_of
@@ -27,8 +28,16 @@ def report(run: Path, html: Path | None, config: str | None, *, json_: bool) -> 
     """Say what a RUN examined, with what, and how much was out of reach."""
     document = report_of(RunDirectory.open(run, load_site(config).run_key()))
     if html is not None:
-        html.write_text(render(document), encoding="utf-8")
+        write_page(html, render(document))
     if json_:
         as_json(json_line(document))
     else:
         click.echo(summary(document))
+
+
+def write_page(path: Path, page: str) -> None:
+    """The page where the user wants it. Raises InputError if it cannot lie there."""
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"could not write {path}: {error.strerror}", hint="give --html another file") from error

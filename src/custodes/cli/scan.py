@@ -15,16 +15,19 @@ from custodes.scan.progress import Progress
 from custodes.scan.report import RunReport
 from custodes.scan.run import retry_reasons
 from custodes.scan.summary import json_line, summary
-from custodes.sources.base import Format, SourceOptions
+from custodes.sources.base import ColumnMap, Format, SourceOptions
 
 __all__ = ["conduct", "scan"]
 
 
 def pairs(text: tuple[str, ...]) -> dict[str, str]:
     """``field=column`` options as a mapping."""
+    fields = ColumnMap.__struct_fields__
     split = [part.split("=", 1) for item in text for part in item.split(",")]
     if any(len(part) != 2 or not part[1] for part in split):
         raise InputError("--column wants FIELD=COLUMN", hint="for example --column url=image_link")
+    if unknown := [part[0].strip() for part in split if part[0].strip() not in fields]:
+        raise InputError(f"--column {printable(unknown[0])!r}: no such field", hint=f"fields are {', '.join(fields)}")
     return {field.strip(): column.strip() for field, column in split}
 
 

@@ -59,6 +59,10 @@ class RowsBuilder:
         value: Reason | None = self._columns["reason"][row]
         return value
 
+    def has_digests(self, row: int) -> bool:
+        """Whether bytes of the row were seen."""
+        return self._columns["md5"][row] is not None
+
     def table(self) -> pa.Table:
         """The finished table, in ``SCHEMA``. Rows whose outcome was never set stay null, and the ledger refuses them."""
         plain = {name: plain_type(SCHEMA.field(name).type) for name in SCHEMA.names}

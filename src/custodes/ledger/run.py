@@ -188,7 +188,13 @@ class RunDirectory:
 
     def found(self, record: ShardRecord) -> Found:
         """The locked counts of a record. Raises InputError with the wrong key, or if anything in the record was changed."""
-        data = unlock(self._key, record.locked, context_of(record))
+        try:
+            data = unlock(self._key, record.locked, context_of(record))
+        except InputError as error:
+            raise InputError(
+                f"the counts of shard {record.shard} in {self.path} cannot be opened: {error}",
+                hint="use the configuration, and with it the run key, that the run was made with",
+            ) from error
         return msgspec.json.decode(data, type=Found)
 
     def rows(self, record: ShardRecord) -> pa.Table:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from custodes.examine import Evidence
 from custodes.handover.finding import seal_bundle
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
-from custodes.ledger.rows import digest_arrays
 from custodes.ledger.run import RunDirectory, ShardCommit
 from custodes.scan.shard import (
     ShardJob,
@@ -26,6 +23,7 @@ from custodes.scan.shard import (
     findings_of,
     header,
     judge_columns,
+    stored_evidence,
 )
 
 __all__ = ["rematch_manifest", "rematch_path", "rematch_shard"]
@@ -81,8 +79,3 @@ def rematch_shard(job: ShardJob, tools: ShardTools, parent: RunDirectory) -> Sha
         )
     )
     return ShardReport(job.shard, job.generation, committed.rows, committed.reasons, len(findings))
-
-
-def stored_evidence(table: Any) -> Evidence:
-    """The digests of a shard file as evidence."""
-    return Evidence({kind: column for kind, column in digest_arrays(table).items() if len(column[0])})

@@ -126,7 +126,7 @@ def jobs_to_do(run: RunDirectory, plan: Plan, retry: Sequence[Reason] = ()) -> l
     """What is left: planned shards that are not committed, then, if asked, committed ones with rows to try again."""
     done = run.latest()
     jobs = [ShardJob(shard.index) for shard in plan.shards if shard.index not in done]
-    if retry and not plan.holds_images:
+    if retry:
         jobs += [ShardJob(r.shard, r.generation + 1, tuple(retry)) for r in done.values() if has_any(r, retry)]
     return jobs
 

@@ -23,7 +23,7 @@ from custodes.crypto.seal import Recipient
 from custodes.errors import InternalError, SourceError
 from custodes.examine import Evidence, Examiner
 from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, seal_bundle
-from custodes.ledger.rows import REASON_ORDER, RowsBuilder, outcomes_table
+from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit
 from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role
 from custodes.policy import decide
@@ -80,6 +80,7 @@ class ShardWork:
     rows: RowsBuilder | None = None
     by_columns: dict[int, Decision] = field(default_factory=dict)
     by_bytes: dict[int, Decision] = field(default_factory=dict)
+    found_before: frozenset[int] = frozenset()
     coverage: dict[str, int] = field(default_factory=dict)
     bytes_fetched: int = 0
     final_urls: dict[int, str] = field(default_factory=dict)
@@ -197,7 +198,21 @@ def previous_rows(work: ShardWork, tools: ShardTools) -> RowsBuilder:
     if record is None or record.generation != work.job.generation - 1:
         raise InternalError(f"shard {work.job.shard} has no generation {work.job.generation - 1} to go on from")
     work.coverage.update({name: count for name, count in record.coverage.items() if name != "columns"})
-    return RowsBuilder.from_table(tools.run.rows(record))
+    table = tools.run.rows(record)
+    work.found_before = found_in(work, tools.examiner.judge(stored_evidence(table)))
+    return RowsBuilder.from_table(table)
+
+
+def stored_evidence(table: Any) -> Evidence:
+    """The digests of a shard file as evidence."""
+    return Evidence({kind: column for kind, column in digest_arrays(table).items() if len(column[0])})
+
+
+def found_in(work: ShardWork, by_bytes: dict[int, Decision]) -> frozenset[int]:
+    """The rows that are findings by their columns and by these digests of their bytes, together."""
+    earlier = ShardWork(work.job, work.spec, by_columns=work.by_columns, by_bytes=by_bytes)
+    rows = work.by_columns.keys() | by_bytes.keys()
+    return frozenset(row for row in rows if together(earlier, row).action is not Action.NONE)
 
 
 def take_all(work: ShardWork, tools: ShardTools, answers: Iterable[Carried]) -> None:
@@ -233,8 +248,11 @@ def settle_container(work: ShardWork, tools: ShardTools, containers: Mapping[int
 
 
 def settle(work: ShardWork, tools: ShardTools, carried: Carried) -> None:
-    """Write one item's line."""
+    """Write one item's line. Of a link that once gave bytes and gives none when tried again, what was known of them is kept."""
     assert work.rows is not None
+    if work.job.retry and not carried.md5 and work.rows.has_digests(carried.key):
+        tools.progress(carried.reason)
+        return
     examined = Outcome(carried.reason).name == "examined"
     pdq = [{"frame": p.frame, "quality": p.quality, "code": p.code, "reflections": p.reflections} for p in carried.pdq]
     work.rows.set(
@@ -292,10 +310,8 @@ def together(work: ShardWork, row: int) -> Decision:
 
 
 def count_found(work: ShardWork, findings: Sequence[Finding]) -> Found:
-    """Counts of the findings that no earlier generation had: a retried row that its columns gave away already is not counted again."""
-    before = work.by_columns if work.job.retry else {}
-    first = work.spec.first_row
-    new = [f for f in findings if (d := before.get(f.row - first)) is None or d.action is Action.NONE]
+    """Counts of the findings that no earlier generation had: a retried row that was one already is not counted again."""
+    new = [finding for finding in findings if finding.row - work.spec.first_row not in work.found_before]
     by_list: dict[str, int] = {}
     by_rule: dict[str, int] = {}
     for finding in new:
