@@ -12,6 +12,7 @@ setup: .venv/.ready
 	@touch $@
 
 demo: setup
+	@rm -rf demo-run
 	@$(BIN)/custodes demo --dir demo-run
 
 lint: setup

@@ -24,7 +24,7 @@ from typing import Final
 
 from custodes.errors import JailError
 
-__all__ = ["HINT", "confine_carrier", "confine_decoder", "die_with_parent", "landlock_abi"]
+__all__ = ["HINT", "confine_carrier", "confine_decoder", "die_with_parent", "keep_secrets", "landlock_abi"]
 
 HINT: Final = (
     "use a kernel with Landlock and seccomp (Linux 5.13 or later, both allowed in the container), or --unsafe-no-jail"
@@ -83,6 +83,12 @@ def die_with_parent(parent: int | None = None) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != expected:
         raise JailError("the parent ended before its child was ready")
+
+
+def keep_secrets() -> None:
+    """Whatever this process holds in memory reaches no core file, and no other process of the same user may read it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _check(result: int, what: str) -> int:

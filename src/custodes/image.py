@@ -442,12 +442,13 @@ def _reduction(image: JpegImageFile) -> int:
 
 def _is_filled(data: bytes, loaded: _LoadedJpeg) -> bool:
     """Whether the data ended before the picture did: its last block is then the flat mid-grey that libjpeg draws (jdhuff.c:
-    coefficients stay zero). A reduced pixel proves little, and colour bleeds into the block, so the full luma plane decides.
+    coefficients stay zero). A reduced pixel of that grey proves little, so the full luma plane decides.
     """
     corner = _last_block(loaded.image, max(1, loaded.reduction))
     if loaded.image.mode not in ("L", "RGB"):
         return bool(((corner == 128) | (corner == 127)).all())  # 127 where CMYK is inverted
-    if np.abs(_luma(corner, None).astype(np.float32) - 128).max() > _BLEED_MAX:
+    # Without coefficients a block of the luma plane is 128 at any scale; in colour the chroma of its neighbours bleeds into it.
+    if np.abs(_luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else _BLEED_MAX):
         return False
     with _pillow(tolerant=True):
         full = _Jpeg(BytesIO(data))

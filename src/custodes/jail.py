@@ -85,7 +85,9 @@ def _packed(examined: Examined) -> bytes:
         examined.width,
         examined.height,
     )
-    return head + b"".join(_CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq)
+    return head + b"".join(
+        _CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq
+    )
 
 
 _DECODERS_OWN: Final = frozenset(
@@ -104,8 +106,8 @@ _DECODERS_OWN: Final = frozenset(
 
 
 def _unpacked(answer: bytes | bytearray) -> Examined | None:
-    """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over gains no more than a wrong
-    hash for the image that did it.
+    """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over can lie
+    about the images that it is given until it is replaced, and gains nothing else.
     """
     if len(answer) < _HEAD.size:
         return None
@@ -193,7 +195,7 @@ def _warm_up(birth: _Birth) -> None:
         ("WEBP", {}),
         ("BMP", {}),
         ("TIFF", {}),
-        ("AVIF", {"max_threads": 1}),
+        ("AVIF", {"max_threads": 1, "speed": 10}),
     ):
         for mode in ("RGB", "P", "L", "CMYK", "RGBA"):
             out = BytesIO()

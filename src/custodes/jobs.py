@@ -15,21 +15,22 @@ import msgspec
 
 from custodes.carrier.client import Carrier
 from custodes.config import Site
-from custodes.errors import ExitCode, InputError
-from custodes.ledger.manifest import Manifest
+from custodes.errors import InputError
+from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory
-from custodes.model import Reason
+from custodes.model import URL_KINDS, Reason
 from custodes.scan.html import render
-from custodes.scan.pool import Event, Failure, Hello, LocalPool
+from custodes.scan.pool import Event, Hello, LocalPool
 from custodes.scan.rematch import rematch_manifest, rematch_path
 from custodes.scan.report import RunReport, report_of
 from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardJob
 from custodes.scan.summary import json_line
-from custodes.sources.base import SourceOptions
+from custodes.sources.base import Plan, SourceOptions
+from custodes.sources.files import shown
 
-__all__ = ["Job", "ScanRequest", "exit_code", "prepare_rematch", "prepare_scan"]
+__all__ = ["Job", "ScanRequest", "prepare_rematch", "prepare_scan"]
 
 SLOTS = 4
 WORKER = (sys.executable, "-P", "-m", "custodes.cli.worker")
@@ -78,21 +79,15 @@ class Job:
         try:
             result = run_jobs(LocalPool(WORKER, hello), self.todo, watch)
             self.run.sweep()
+            self.run.sealed_files()  # raises if a findings file is missing or was changed
             return self._report(result)
         finally:
             os.close(self.lock)
 
     def _report(self, result: ScanResult) -> RunReport:
-        report = report_of(self.run, [message_of(failure) for failure in result.failures])
+        report = report_of(self.run, result.failures, share_warn=self.site.config.scan.unexamined_share_warn)
         write_report(self.run.path, report)
-        return msgspec.structs.replace(
-            report, exit_code=exit_code(report, result, self.site.config.scan.unexamined_share_warn)
-        )
-
-
-def message_of(failure: Failure) -> str:
-    """A failure as one line."""
-    return failure.message + (f" (hint: {failure.hint})" if failure.hint else "")
+        return report
 
 
 def write_report(path: Path, report: RunReport) -> None:
@@ -106,16 +101,6 @@ def write_report(path: Path, report: RunReport) -> None:
         aside.replace(path / name)
 
 
-def exit_code(report: RunReport, result: ScanResult, share_warn: float) -> int:
-    """What the process answers. A run with failed shards is not a result, whatever it found; a little-examined one is a weak result."""
-    if result.failures:
-        fatal = [failure for failure in result.failures if failure.fatal]
-        return int((fatal or result.failures)[0].exit_code)
-    if report.findings:
-        return ExitCode.FOUND
-    return ExitCode.MUCH_UNEXAMINED if report.unexamined_share > share_warn else ExitCode.NOTHING_FOUND
-
-
 def prepare_scan(site: Site, request: ScanRequest) -> Job:
     """Check everything, plan the source, write or compare the manifest, and say what is left to do."""
     recipients = site.recipients()
@@ -125,9 +110,11 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
     plan = plan_scan(request.source, request.options, request.settings)
     if request.retry and (plan.holds_images or not fetches):
         raise InputError("--retry is for links that were fetched, and this scan fetches none", hint="leave it out")
+    if not fetches:
+        refuse_if_nothing_to_compare(site, plan, used)
     manifest = manifest_of(
         ScanPlan(
-            dataset=request.source,
+            dataset=shown(request.source),
             plan=plan,
             settings=request.settings,
             lists=used,
@@ -155,6 +142,18 @@ def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: in
     run, lock = create_locked(site, rematch_path(path, manifest), manifest)
     todo = jobs_to_do(run, plan_of(run.manifest))
     return Job(site, run, todo, workers or site.workers(), parent=str(path.resolve()), lock=lock)
+
+
+def refuse_if_nothing_to_compare(site: Site, plan: Plan, used: Sequence[ListUsed]) -> None:
+    """A pass over columns that have no kind in common with the lists would find nothing and say so in good faith."""
+    listed = site.lists().load({item.id: item.version for item in used}).kinds
+    held = {*plan.columns.digest_columns(), *(URL_KINDS if plan.columns.url else ())}
+    if not held & set(listed):
+        raise InputError(
+            f"there is nothing to compare: the dataset's columns give {', '.join(sorted(held)) or 'no digest'}, "
+            f"the lists hold {', '.join(listed)}",
+            hint="map a column with --column md5=NAME, choose other lists, or add the pass bytes",
+        )
 
 
 def confinement_of(settings: ScanSettings) -> str:

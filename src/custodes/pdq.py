@@ -39,7 +39,7 @@ _BAND_FLOATS: Final = 1 << 18
 # --- the tent operator ---
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)  # about 4 kB each; the web knows many sizes
 def _tents(size: int, reduction: int) -> tuple[NDArray[np.intp], Floats]:
     """One axis of the reference's blur-and-sample as 64 weighted sums: first sample of each, and its weights (64, support).
 

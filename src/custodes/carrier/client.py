@@ -32,14 +32,17 @@ from custodes.carrier.protocol import (
     Start,
 )
 from custodes.channel import Frames, send
-from custodes.errors import InternalError, JailError, SourceError
+from custodes.errors import InternalError, JailError, SourceError, WorldError
 from custodes.model import Reason
 from custodes.sources.base import Plan, ShardSpec
 
-__all__ = ["Carrier"]
+__all__ = ["Carrier", "ShardUnread"]
 
 SILENCE_S_MAX: Final = 60.0
 """A carrier sends a pulse every second; after this long without one it is taken for dead."""
+
+READS_MAX: Final = 3
+"""How often a shard of images is begun, when the carrier dies of it."""
 
 GROUPS: Final = (1 << 62, 64, 8, 1)
 """Sizes of the groups in which unanswered items are tried, one after the other death."""
@@ -71,6 +74,10 @@ PASSED_ON: Final = (
 
 CREDENTIALS: Final = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
 """Passed on only to a carrier that reads a remote dataset."""
+
+
+class ShardUnread(WorldError):
+    """Nothing that reads a shard of images lives to the end of it. The shard is not done; others may well be."""
 
 
 @dataclass(slots=True)
@@ -116,12 +123,18 @@ class Carrier:
         return self._each(list(files), ReadFiles, GROUPS)
 
     def read_shard(self, plan: Plan, shard: ShardSpec) -> Iterator[Carried]:
-        """Read the images of a shard. Raises SourceError if it cannot be read, InternalError if the carrier dies of it."""
-        batch = _Batch(next(self._numbers))
-        yield from self._converse(ReadShard(batch.number, plan, shard), batch)
-        if not batch.done:
-            hint = "run it again; if it stays, report the file's format to us"
-            raise InternalError(f"the process reading shard {shard.index} died", hint=hint)
+        """Read the images of a shard. Raises SourceError if it cannot be read, ShardUnread if one carrier after the other dies of it."""
+        answered: set[int] = set()
+        for _ in range(READS_MAX):
+            batch = _Batch(next(self._numbers))
+            for carried in self._converse(ReadShard(batch.number, plan, shard), batch):
+                if carried.key not in answered:
+                    answered.add(carried.key)
+                    yield carried
+            if batch.done:
+                return
+        hint = "start the same command again to try it once more; if it stays, report the file's format to us"
+        raise ShardUnread(f"shard {shard.index} ended {READS_MAX} processes that read it", hint=hint)
 
     def _each(self, items: list[tuple[int, str]], request: Any, sizes: Sequence[int]) -> Iterator[Carried]:
         for first in range(0, len(items), sizes[0]):
@@ -140,8 +153,15 @@ class Carrier:
         if sizes:
             yield from self._each(items, request, sizes)
             return
-        for key, _ in items:
-            yield Carried(batch=0, key=key, reason=Reason.CARRIER_DIED)
+        for item in items:
+            yield self._alone(item, request)
+
+    def _alone(self, item: tuple[int, str], request: Any) -> Carried:
+        """The answer to one item in a carrier of its own: who dies there did not die of a neighbour in another batch."""
+        batch = _Batch(0)
+        with Carrier(self._start) as own:
+            answers = list(own._converse(request(batch.number, [item]), batch))
+        return answers[0] if answers else Carried(batch=0, key=item[0], reason=Reason.CARRIER_DIED)
 
     def _converse(self, request: Request, batch: _Batch) -> Iterator[Carried]:
         """Send a request and give what it brings, until it is done or the carrier is dead."""

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from custodes.carrier.protocol import (
+    INT32_MAX,
     Carried,
     Done,
     FetchLinks,
@@ -232,9 +233,9 @@ class Loop:
             self._waiting[number],
             reason=examined.reason,
             format=examined.format,
-            width=examined.width,
-            height=examined.height,
-            pdq=[PdqCarried(pdq.frame, pdq.quality, pdq.code, pdq.reflections) for pdq in examined.pdq],
+            width=min(examined.width, INT32_MAX),  # a broken header, or a decoder taken over, may claim anything
+            height=min(examined.height, INT32_MAX),
+            pdq=[PdqCarried(min(pdq.frame, INT32_MAX), pdq.quality, pdq.code, pdq.reflections) for pdq in examined.pdq],
         )
         self._settle(number, carried)
 

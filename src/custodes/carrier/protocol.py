@@ -17,6 +17,7 @@ from custodes.net import FetchLimits
 from custodes.sources.base import Plan, ShardSpec
 
 __all__ = [
+    "INT32_MAX",
     "Carried",
     "Done",
     "FetchLinks",
@@ -32,6 +33,8 @@ __all__ = [
 
 Short = Annotated[str, Meta(max_length=200)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
+INT32_MAX = (1 << 31) - 1
+Int32 = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
 
 class Start(msgspec.Struct, frozen=True, tag=True):
@@ -81,7 +84,7 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
 class PdqCarried(msgspec.Struct, frozen=True, array_like=True):
     """One PDQ hash on its way."""
 
-    frame: Count
+    frame: Int32
     quality: Annotated[int, Meta(ge=0, le=100)]
     code: Annotated[bytes, Meta(min_length=32, max_length=32)]
     reflections: Annotated[bytes, Meta(min_length=96, max_length=96)]
@@ -99,8 +102,8 @@ class Carried(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults
     size_bytes: Count = 0
     final_url: Annotated[str, Meta(max_length=1 << 16)] = ""
     format: Short = ""
-    width: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
-    height: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
+    width: Int32 = 0
+    height: Int32 = 0
     md5: Annotated[bytes, Meta(max_length=16)] = b""
     sha1: Annotated[bytes, Meta(max_length=20)] = b""
     sha256: Annotated[bytes, Meta(max_length=32)] = b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -62,6 +63,8 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
+    # NumPy's linear algebra starts a thread for each processor, in each process; nothing of ours is large enough for one.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         refuse_bytes(sys.argv[1:] if arguments is None else arguments)
         code = cli.main(arguments, prog_name="custodes", standalone_mode=False)

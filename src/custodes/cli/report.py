@@ -24,15 +24,17 @@ __all__ = ["report"]
 )
 @config_option
 @json_option
-def report(run: Path, html: Path | None, config: str | None, *, json_: bool) -> None:
+def report(run: Path, html: Path | None, config: str | None, *, json_: bool) -> int:
     """Say what a RUN examined, with what, and how much was out of reach."""
-    document = report_of(RunDirectory.open(run, load_site(config).run_key()))
+    site = load_site(config)
+    document = report_of(RunDirectory.open(run, site.run_key()), share_warn=site.config.scan.unexamined_share_warn)
     if html is not None:
         write_page(html, render(document))
     if json_:
         as_json(json_line(document))
     else:
         click.echo(summary(document))
+    return document.exit_code
 
 
 def write_page(path: Path, page: str) -> None:

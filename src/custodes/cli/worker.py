@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 
-from custodes.carrier.client import Carrier
+from custodes.carrier.client import Carrier, ShardUnread
 from custodes.carrier.protocol import Pulse
 from custodes.channel import Frames, receive, send
 from custodes.config import Site, load_site
-from custodes.confine import die_with_parent
+from custodes.confine import die_with_parent, keep_secrets
 from custodes.errors import CustodesError, SourceError
 from custodes.ledger.run import RunDirectory
 from custodes.model import Reason
@@ -117,7 +117,7 @@ def settings_of(run: RunDirectory, site: Site) -> ScanSettings:
 def failure_of(error: Exception, shard: int) -> Failure:
     """An error as the coordinator may hear it. A source that cannot be read spoils its shard; anything else spoils the run."""
     if isinstance(error, CustodesError):
-        fatal = not isinstance(error, SourceError)
+        fatal = not isinstance(error, SourceError | ShardUnread)
         return Failure(type(error).__name__, str(error), error.hint or "", int(error.exit_code), fatal, shard)
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
@@ -161,6 +161,7 @@ def work_one(worker: Worker, job: ShardJob, mouth: Mouth) -> None:
 def main() -> None:
     """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
     die_with_parent()
+    keep_secrets()
     mouth = Mouth(os.dup(1))
     os.dup2(2, 1)
     serve(mouth)

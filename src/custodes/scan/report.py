@@ -5,12 +5,15 @@ It says what was examined, with what, and how much was out of reach. It never sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
+from custodes.errors import ExitCode
 from custodes.ledger.run import Counts, RunDirectory
 from custodes.model import Outcome, OutcomeName, Reason
+from custodes.scan.pool import Failure
 
 __all__ = ["Point", "RunReport", "outcomes_of", "report_of"]
 
@@ -57,6 +60,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[str] = []
     complete: bool = True
     not_items: int = 0
+    rematch: bool = False
     exit_code: int = 0
 
 
@@ -68,8 +72,8 @@ def outcomes_of(reasons: dict[Reason, int]) -> dict[OutcomeName, int]:
     return outcomes
 
 
-def report_of(run: RunDirectory, failures: list[str] | None = None) -> RunReport:
-    """The report of a run directory as it stands."""
+def report_of(run: RunDirectory, failures: Sequence[Failure] = (), *, share_warn: float = 0.5) -> RunReport:
+    """The report of a run directory as it stands, after a job with these failures."""
     manifest = run.manifest
     counts = run.counts()
     planned: dict[str, Any] = manifest.plan
@@ -103,10 +107,27 @@ def report_of(run: RunDirectory, failures: list[str] | None = None) -> RunReport
         seconds=max((s[1] for s in spans), default=0.0) - min((s[0] for s in spans), default=0.0),
         throughput=throughput(spans),
         unexamined_share=unexamined_share(counts, outcomes),
-        failures=failures or [],
+        failures=[message_of(failure) for failure in failures],
         complete=done == len(planned["shards"]),
         not_items=int(planned.get("not_items", 0)),
+        rematch=bool(manifest.parent),
+        exit_code=exit_code(counts, outcomes, failures, share_warn),
     )
+
+
+def message_of(failure: Failure) -> str:
+    """A failure as one line."""
+    return failure.message + (f" (hint: {failure.hint})" if failure.hint else "")
+
+
+def exit_code(counts: Counts, outcomes: dict[OutcomeName, int], failures: Sequence[Failure], share_warn: float) -> int:
+    """What the process answers. A run with failed shards is not a result, whatever it found; a little-examined one is a weak result."""
+    if failures:
+        return int(next((f for f in failures if f.fatal), failures[0]).exit_code)
+    if counts.findings:
+        return ExitCode.FOUND
+    much = unexamined_share(counts, outcomes) > share_warn
+    return ExitCode.MUCH_UNEXAMINED if much else ExitCode.NOTHING_FOUND
 
 
 def unexamined_share(counts: Counts, outcomes: dict[OutcomeName, int]) -> float:

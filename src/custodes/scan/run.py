@@ -20,7 +20,7 @@ from custodes.sources.source import plan as plan_source
 
 __all__ = ["ScanPlan", "ScanResult", "jobs_to_do", "manifest_of", "plan_of", "plan_scan", "retry_reasons", "run_jobs"]
 
-ROWS_PER_FETCH_SHARD = 2_000
+ROWS_PER_FETCH_SHARD = 1_000
 ROWS_PER_COLUMN_SHARD = 1_000_000
 
 

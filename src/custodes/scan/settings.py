@@ -39,9 +39,10 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def carrier_start(self, readable: tuple[str, ...] = (), workers: int = 1) -> Start:
         """How a carrier starts under these settings, with its share of what may be in flight."""
         share = max(1, self.fetch.in_flight // workers)
+        per_host = max(1, self.fetch.per_host // workers)
         memory = max(self.fetch.body_bytes_max, self.fetch.memory_bytes_max // workers)
         return Start(
-            fetch=msgspec.structs.replace(self.fetch, in_flight=share, memory_bytes_max=memory),
+            fetch=msgspec.structs.replace(self.fetch, in_flight=share, per_host=per_host, memory_bytes_max=memory),
             image=self.image,
             policy=self.decode_policy,
             unsafe_allow_loopback=self.unsafe_allow_loopback,

@@ -42,7 +42,7 @@ _WIDTH: Final = 100
 def summary(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_WARNING_SHARE) -> str:
     """Some thirty lines; the last one without its line end. Above ``unexamined_warning_share`` (0 to 1) of rows not examined they warn."""
     blocks = [
-        [f"Scan of {visible(report.dataset)}", f"  {work(report)}"],
+        [f"{'Rematch' if report.rematch else 'Scan'} of {visible(report.dataset)}", f"  {work(report)}"],
         [
             line
             for caution in cautions(report, unexamined_warning_share)
@@ -171,7 +171,7 @@ def next_steps(report: RunReport) -> Iterator[str]:
         steps.append(f"  custodes open {findings_at} --identity KEY")
     passing = (
         {Outcome(reason).name for reason in PASSING if report.reasons.get(reason)}
-        if "bytes" in report.passes
+        if "bytes" in report.passes and not report.rematch
         else set()
     )
     retryable = [name for name in (OutcomeName.UNAVAILABLE, OutcomeName.FAILED) if name in passing]
