@@ -193,14 +193,14 @@ def hex_column(data: bytes) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), rows, [None, offsets, text])
 
 
-def exact_list(folder: Path, tables: Path, entries: int = 1_000_000) -> Path:
-    """A list of MD5 values as CSV, of which ``PLANTED`` are in the tables, evenly: a hit costs custodes a second look at its shard."""
-    path = folder / f"list-md5-{entries}.csv"
+def exact_list(folder: Path, tables: Path, planted_rows: int, entries: int = 1_000_000) -> Path:
+    """A list of MD5 values as CSV, of which ``planted_rows`` are in the tables, evenly: a hit costs custodes a second look at its shard."""
+    path = folder / f"list-md5-{planted_rows}-of-{entries}.csv"
     random = np.random.default_rng(99)
     planted: list[str] = []
-    for file in sorted(tables.glob("*.parquet")):
+    for file in sorted(tables.glob("*.parquet")) if planted_rows else []:
         values = pq.read_table(file, columns=["md5"])["md5"]
-        planted += values.take(random.choice(len(values), PLANTED // COLUMN_FILES, replace=False)).to_pylist()
+        planted += values.take(random.choice(len(values), planted_rows // COLUMN_FILES, replace=False)).to_pylist()
     lines = planted + [random.bytes(16).hex() for _ in range(entries - len(planted))]
     random.shuffle(lines)
     path.write_text("kind,value,id\n" + "".join(f"md5,{line},e{n}\n" for n, line in enumerate(lines)))

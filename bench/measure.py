@@ -40,7 +40,9 @@ class Cost:
         return self.user_s + self.system_s
 
 
-def measured(command: Sequence[str | Path], environment: Mapping[str, str] | None = None, *, sample: bool = True) -> Cost:
+def measured(
+    command: Sequence[str | Path], environment: Mapping[str, str] | None = None, *, sample: bool = True
+) -> Cost:
     """Run a command to its end. What it says on standard output is kept, what it says on standard error is shown if it fails."""
     reading, writing = os.pipe()
     words = [sys.executable, __file__, str(writing), str(int(sample)), *map(str, command)]

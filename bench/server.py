@@ -1,6 +1,6 @@
 """The web that the benchmark fetches from: nginx for answers, and a small process for hosts that hang, on loopback only.
 
-    python bench/server.py WORK_DIRECTORY    serves until its standard input closes
+python bench/server.py WORK_DIRECTORY    serves until its standard input closes
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def own_resolver(work: Path) -> list[str]:
 def _nginx(work: Path) -> subprocess.Popen[bytes]:
     program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None:
-        sys.exit("bench: nginx is not installed, and a slower server would be what is measured: apt install nginx-light")
+        sys.exit(
+            "bench: nginx is not installed, and a slower server would be what is measured: apt install nginx-light"
+        )
     config = work / "nginx.conf"
     config.write_text(NGINX.format(work=work.resolve(), port=Ways().web))
     return subprocess.Popen([program, "-p", str(work.resolve()), "-c", str(config.resolve()), "-e", "/dev/null"])
@@ -109,10 +111,12 @@ async def _until_gone(reader: asyncio.StreamReader) -> None:
         pass
 
 
-async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A promising head, then sixteen bytes a second for two minutes."""
     try:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 90000\r\nConnection: close\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 90000\r\nConnection: close\r\n\r\n"
+        )
         for _ in range(DRIP_S):
             writer.write(b"\xff" * DRIP_BYTES_PER_S)
             await writer.drain()

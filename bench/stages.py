@@ -1,6 +1,6 @@
 """Where the CPU time of pass "bytes" goes: each stage run alone on the same pictures, in CPU milliseconds an image.
 
-    python bench/stages.py [IMAGES]     prints one JSON object; the benchmark of bytes stores it beside its table
+    python bench/stages.py CONFIGURATION     prints one JSON object; the benchmark of bytes runs it, and its server, and stores the figures
 
 The stages are timed one after the other in one process, so that a stage's figure holds nothing of its neighbours; what the whole costs beyond
 their sum (messages between processes, the event loop, the progress of the coordinator) is the line "rest" of the benchmark.
@@ -23,7 +23,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from corpus import link_table, pictures
 from measure import measured
-from server import serving
 from tables import BIN, WORK
 
 from custodes.carrier.protocol import Carried, PdqCarried
@@ -57,9 +56,9 @@ def stages(config: Path, images: int = 600) -> dict[str, float]:
         "MD5, SHA-1, SHA-256": per_image(lambda: [crypto_digests(content) for content in contents], images),
         "decode": pixels,
         "PDQ": whole - pixels,
-        "jail: hand over and answer (carrier's side)": jailing(contents, limits, policy),
-        "judge: match and decide": judging(config, found),
-        "rows and commit": committing(found),
+        "jail, the carrier's side": jailing(contents, limits, policy),
+        "match and decide": judging(config, found),
+        "rows and their file": committing(found),
         "start-up of a scan, CPU-s": starting(config),
     }
 
@@ -144,7 +143,10 @@ def starting(config: Path) -> float:
 
 if __name__ == "__main__":
     if "OPENBLAS_NUM_THREADS" not in os.environ:  # as in a carrier and its decoders
-        os.environ |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}
+        os.environ |= {
+            "OPENBLAS_NUM_THREADS": "1",
+            "MALLOC_TRIM_THRESHOLD_": "268435456",
+            "MALLOC_MMAP_THRESHOLD_": "33554432",
+        }
         os.execv(sys.executable, [sys.executable, *sys.argv])
-    with serving(WORK):
-        print(json.dumps(stages(WORK / "site-bytes" / "custodes.toml", int((sys.argv[1:] or ["600"])[0]))))
+    print(json.dumps(stages(Path(sys.argv[1]))))

@@ -26,7 +26,9 @@ def bench_start(*, quick: bool) -> Bench:
     runs = interleaved(cases, 3 if quick else 7)
     bench = Bench("start", "Short commands", runs=runs, heads=["", "wall, s", "CPU-s"])
     bench.notes = ["Whole processes, warm page cache, medians of interleaved runs."]
-    bench.rows = [[name, f"{median(found, 'wall_s'):.2f}", f"{median(found, 'cpu_s'):.2f}"] for name, found in runs.items()]
+    bench.rows = [
+        [name, f"{median(found, 'wall_s'):.2f}", f"{median(found, 'cpu_s'):.2f}"] for name, found in runs.items()
+    ]
     return bench
 
 

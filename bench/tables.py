@@ -62,7 +62,9 @@ def markdown(bench: Bench, machine: Mapping[str, str]) -> str:
 
 def machine_of() -> dict[str, str]:
     """What the figures depend on."""
-    cpu = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?")
+    cpu = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "?"
+    )
     memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
     return {
         "processor": f"{cpu}, {len(os.sched_getaffinity(0))} cores",

@@ -1,8 +1,11 @@
-"""Shared fixtures: where the public test vectors lie, and keeping soak tests out of the ordinary run."""
+"""Shared fixtures: where the public test vectors lie, a small world for scans; and soak tests: kept out of the ordinary run, their results stored."""
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = [item for item in items if "soak" not in item.keywords]
     config.hook.pytest_deselected(items=[item for item in items if "soak" in item.keywords])
     items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The last results of the full fault and fuzz runs are kept beside the benchmarks."""
+    if config.getoption("-m") != "soak":
+        return
+    ended = [
+        (word, report) for word in ("passed", "failed", "skipped") for report in terminalreporter.stats.get(word, [])
+    ]
+    lines = [
+        f"| `{report.nodeid}` | {word} | {report.duration:.0f} |"
+        for word, report in sorted(ended, key=lambda pair: pair[1].nodeid)
+    ]
+    said = f"Last run of `make soak`: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors, {platform.python_version()}.\n"
+    table = ["| test | result | seconds |", "|---|---|--:|", *lines, ""]
+    (Path(__file__).parents[1] / "bench" / "results" / "soak.md").write_text("\n".join(["# Soak", "", said, *table]))

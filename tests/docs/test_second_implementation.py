@@ -23,7 +23,7 @@ from custodes.cli.main import main
 
 LISTED = hashlib.md5(b"listed", usedforsecurity=False).hexdigest()
 COLUMNS = ("url", "md5", "sha1", "sha256", "key", "text", "width", "height", "status", "image")
-SHARD = ("index", "file", "first_row", "rows", "row_group", "group_row", "offset_bytes", "size_bytes")
+SHARD = ("index", "file", "first_row", "rows", "row_group", "group_row", "offset_bytes", "size_bytes", "stops_short")
 OPTIONS = (
     *("format", "columns", "header", "shard_rows_max", "body_bytes_max", "row_bytes_max"),
     *("name_bytes_max", "members_max", "unpacked_bytes_max", "unpack_ratio_max"),

@@ -36,10 +36,12 @@ from custodes.errors import InternalError, JailError, SourceError, WorldError
 from custodes.model import Reason
 from custodes.sources.base import Plan, ShardSpec
 
-__all__ = ["Carrier", "ShardUnread"]
+__all__ = ["Carrier", "UnreadError"]
 
 SILENCE_S_MAX: Final = 60.0
 """A carrier sends a pulse every second; after this long without one it is taken for dead."""
+
+STARTS_MAX: Final = 3
 
 READS_MAX: Final = 3
 """How often a shard of images is begun, when the carrier dies of it."""
@@ -48,6 +50,9 @@ GROUPS: Final = (1 << 62, 64, 8, 1)
 """Sizes of the groups in which unanswered items are tried, one after the other death."""
 
 REPLY_BYTES_MAX: Final = 1 << 20
+
+REQUEST_CHARS_MAX: Final = 8 << 20
+"""Of all texts in a request together; in UTF-8 they take up to four times as many bytes, and a frame may have 64 MiB."""
 
 ENVIRONMENT: Final = {
     # glibc hands every large buffer back to the kernel, which costs a quarter of the CPU of a scan; keep them.
@@ -76,7 +81,7 @@ CREDENTIALS: Final = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
 """Passed on only to a carrier that reads a remote dataset."""
 
 
-class ShardUnread(WorldError):
+class UnreadError(WorldError):
     """Nothing that reads a shard of images lives to the end of it. The shard is not done; others may well be."""
 
 
@@ -123,7 +128,7 @@ class Carrier:
         return self._each(list(files), ReadFiles, GROUPS)
 
     def read_shard(self, plan: Plan, shard: ShardSpec) -> Iterator[Carried]:
-        """Read the images of a shard. Raises SourceError if it cannot be read, ShardUnread if one carrier after the other dies of it."""
+        """Read the images of a shard. Raises SourceError if it cannot be read, UnreadError if one carrier after the other dies of it."""
         answered: set[int] = set()
         for _ in range(READS_MAX):
             batch = _Batch(next(self._numbers))
@@ -134,11 +139,10 @@ class Carrier:
             if batch.done:
                 return
         hint = "start the same command again to try it once more; if it stays, report the file's format to us"
-        raise ShardUnread(f"shard {shard.index} ended {READS_MAX} processes that read it", hint=hint)
+        raise UnreadError(f"shard {shard.index} ended {READS_MAX} processes that read it", hint=hint)
 
     def _each(self, items: list[tuple[int, str]], request: Any, sizes: Sequence[int]) -> Iterator[Carried]:
-        for first in range(0, len(items), sizes[0]):
-            group = items[first : first + sizes[0]]
+        for group in grouped(items, sizes[0]):
             left = dict(group)
             batch = _Batch(next(self._numbers))
             for carried in self._converse(request(batch.number, group), batch):
@@ -197,6 +201,13 @@ class Carrier:
         return self._process
 
     def _launch(self) -> subprocess.Popen[bytes]:
+        """A carrier that stands. One that was killed before it said a word is followed by another; one that says why it cannot work is not."""
+        for _ in range(STARTS_MAX):
+            if (process := self._start_one()) is not None:
+                return process
+        raise JailError("the carrier process did not start", hint="run `custodes hash` on any picture to see why")
+
+    def _start_one(self) -> subprocess.Popen[bytes] | None:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "custodes.carrier.process"],
             stdin=subprocess.PIPE,
@@ -212,7 +223,7 @@ class Carrier:
             reap(process)
             if isinstance(reply, Problem):
                 raise JailError(reply.message, hint=reply.hint or None)
-            raise JailError("the carrier process did not start", hint="run `custodes hash` on any picture to see why")
+            return None
         self.confinement = reply.confinement
         self._reader = threading.Thread(target=self._listen, args=(process, stream), daemon=True)
         self._reader.start()
@@ -250,6 +261,20 @@ class Carrier:
                 self._end(process)
         if process is not None and reader is not None:
             reader.join()
+
+
+def grouped(items: Sequence[tuple[int, str]], size: int) -> Iterator[list[tuple[int, str]]]:
+    """Items in groups of a size, or of fewer where their texts would not fit into one frame."""
+    group: list[tuple[int, str]] = []
+    chars = 0
+    for item in items:
+        if group and (len(group) >= size or chars + len(item[1]) > REQUEST_CHARS_MAX):
+            yield group
+            group, chars = [], 0
+        group.append(item)
+        chars += len(item[1])
+    if group:
+        yield group
 
 
 def replies(process: subprocess.Popen[bytes]) -> Iterator[Any]:

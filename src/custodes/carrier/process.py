@@ -12,10 +12,12 @@ import os
 import selectors
 import sys
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -36,7 +38,7 @@ from custodes.carrier.protocol import (
 )
 from custodes.channel import Frames, receive, send
 from custodes.confine import confine_carrier
-from custodes.errors import CustodesError
+from custodes.errors import CustodesError, InternalError
 from custodes.hashing import Examined, crypto_digests
 from custodes.jail import Jail, JailSettings
 from custodes.model import Content, Reason
@@ -263,8 +265,18 @@ def read_files(request: ReadFiles) -> Iterator[ImageItem]:
         yield ImageItem(key, content)
 
 
+def tell_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say of what this process ends. The text of a foreign exception may hold a URL, so only its type and place are told."""
+    if isinstance(error, CustodesError) and not isinstance(error, InternalError):
+        sys.stderr.write(f"custodes: a carrier ended and is replaced: {error}\n")
+        return
+    places = [f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(traceback.extract_tb(trace)[-4:])]
+    sys.stderr.write(f"custodes: a carrier ended of a bug of ours: {kind.__name__} at {' < '.join(places)}\n")
+
+
 def main() -> None:
     """Entry point of the process. The first message is the ``Start``; a failure to confine is answered as a ``Problem``."""
+    sys.excepthook = tell_crash
     frames = Frames(Start | Request)
     pending: list[Any] = []
     start = receive(0, frames, pending)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ __all__ = ["conduct", "scan"]
 def pairs(text: tuple[str, ...]) -> dict[str, str]:
     """``field=column`` options as a mapping."""
     fields = ColumnMap.__struct_fields__
-    split = [part.split("=", 1) for item in text for part in item.split(",")]
+    split = [part.split("=", 1) for item in text for part in re.split(r",(?=\s*\w+=)", item)]  # a name may hold a comma
     if any(len(part) != 2 or not part[1] for part in split):
         raise InputError("--column wants FIELD=COLUMN", hint="for example --column url=image_link")
     if unknown := [part[0].strip() for part in split if part[0].strip() not in fields]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from custodes.carrier.client import Carrier, ShardUnread
+from custodes.carrier.client import Carrier, UnreadError
 from custodes.carrier.protocol import Pulse
 from custodes.channel import Frames, receive, send
 from custodes.config import Site, load_site
@@ -117,7 +117,7 @@ def settings_of(run: RunDirectory, site: Site) -> ScanSettings:
 def failure_of(error: Exception, shard: int) -> Failure:
     """An error as the coordinator may hear it. A source that cannot be read spoils its shard; anything else spoils the run."""
     if isinstance(error, CustodesError):
-        fatal = not isinstance(error, SourceError | ShardUnread)
+        fatal = not isinstance(error, SourceError | UnreadError)
         return Failure(type(error).__name__, str(error), error.hint or "", int(error.exit_code), fatal, shard)
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))

@@ -278,7 +278,7 @@ class Fetcher:
             self._start(self._free.pop() if self._free else Transfer(self._wiring), name, task)
 
     def _stop_silent(self) -> None:
-        """End what has sent its request and heard nothing for ``slow_for_s``: libcurl calls that slow after twice the time only."""
+        """End what has sent its request and heard nothing for ``slow_for_s``: beside others libcurl notices it only at its connect timeout."""
         if monotonic() < self._silence_due:
             return
         self._silence_due = monotonic() + _SILENCE_CHECK_S

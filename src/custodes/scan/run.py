@@ -74,7 +74,7 @@ def limited(plan: Plan, limit: int) -> Plan:
                 "--limit needs to know how many rows a shard has, and a compressed tar does not say",
                 hint="unpack the tar",
             )
-        shards.append(shard if shard.rows <= left else msgspec.structs.replace(shard, rows=left))
+        shards.append(shard if shard.rows <= left else msgspec.structs.replace(shard, rows=left, stops_short=True))
         left -= shards[-1].rows
     return msgspec.structs.replace(plan, shards=tuple(shards), rows=sum(shard.rows for shard in shards))
 

@@ -30,7 +30,7 @@ from custodes.policy import decide
 from custodes.scan.settings import ScanSettings
 from custodes.sources.base import WHOLE_ROW, LinkBatch, Plan, RowDetails, ShardSpec
 from custodes.sources.source import read_links, row_details
-from custodes.url import parse
+from custodes.url import URL_CHARS_MAX, parse
 
 __all__ = ["ShardJob", "ShardReport", "ShardTools", "process_shard"]
 
@@ -177,6 +177,8 @@ def fetchable(work: ShardWork, tools: ShardTools) -> list[tuple[int, str]]:
             settle(work, tools, Carried(batch=0, key=row, reason=Reason.MALFORMED_ROW))
         elif (url := urls[row]) is None or not url.strip():
             settle(work, tools, Carried(batch=0, key=row, reason=Reason.NO_URL))
+        elif len(url) > URL_CHARS_MAX:
+            settle(work, tools, Carried(batch=0, key=row, reason=Reason.BAD_URL))
         else:
             links.append((row, url))
     return links

@@ -135,7 +135,7 @@ class ShardSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``row_group`` and ``group_row`` say where in a Parquet file that is; ``offset_bytes`` and ``size_bytes`` where in
     any other (of the unpacked bytes, if it is compressed). ``size_bytes`` is -1 where the shard runs to the end of the
-    file.
+    file. ``stops_short`` says that more rows follow in these bytes, which a limit leaves out.
     """
 
     index: int
@@ -146,6 +146,7 @@ class ShardSpec(msgspec.Struct, frozen=True, kw_only=True):
     group_row: int = 0
     offset_bytes: int = 0
     size_bytes: int = -1
+    stops_short: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,6 +68,10 @@ def _image_columns(schema: Any) -> list[str]:
     return structs or [f.name for f in schema if _is_bytes(f.type) and f.name.lower() in _IMAGE_NAMES]
 
 
+def _holds_bytes(kind: Any) -> bool:
+    return _struct_bytes(kind) if pa.types.is_struct(kind) else _is_bytes(kind)
+
+
 def _struct_bytes(kind: Any) -> bool:
     return any(child.name == "bytes" and _is_bytes(child.type) for child in kind)
 
@@ -101,6 +105,9 @@ def footer(path: str, options: SourceOptions) -> Footer:
         is_images = forced or (holds_images and options.format is not Format.PARQUET_LINKS)
         if columns.image is None and is_images:
             columns = _with_image(columns, schema, path)
+        if is_images and not _holds_bytes(schema.field(columns.image).type):
+            held = schema.field(columns.image).type
+            raise SourceError(f"{shown(path)}: column {columns.image!r} holds {held}, not the bytes of images")
     return Footer(rows, columns, is_images)
 
 

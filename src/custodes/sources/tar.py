@@ -283,6 +283,8 @@ def shard_members(file: SourceFile, shard: ShardSpec, options: SourceOptions) ->
             reader.start_at(shard.offset_bytes)
         for member in reader.members(-1 if shard.size_bytes < 0 else shard.offset_bytes + shard.size_bytes):
             rows += member.is_item
+            if shard.stops_short and rows > shard.rows:
+                return
             yield member, reader
     if shard.rows >= 0 and rows != shard.rows:
         raise SourceError(f"{shown(file.path)}: {rows} images could be read of {shard.rows} from {shard.first_row}")

@@ -231,6 +231,8 @@ def _shard_records(plan: Plan, shard: ShardSpec) -> Iterator[_Record]:
             if not _is_blank(record):
                 rows += 1
                 yield record
+                if shard.stops_short and rows == shard.rows:
+                    return
             if size_bytes >= shard.size_bytes:
                 break
     if rows != shard.rows or size_bytes != shard.size_bytes:
