@@ -27,17 +27,17 @@ RESIZED = ("--image_size", "256", "--output_format", "webdataset")
 
 
 def bench_bytes(*, quick: bool) -> Bench:
-    """Images and rows a second, and CPU-seconds for a thousand images, on a clean list and on one with dead links."""
-    sizes = {"clean": 4_000 if quick else 12_000, "mix": 2_000 if quick else 8_000}
+    """Images and rows a second, and CPU-seconds for a thousand images, on a list whose links all live and on one with dead links."""
+    sizes = {"live": 4_000 if quick else 12_000, "mix": 2_000 if quick else 8_000}
     peers_ready()
     pictures(WORK)
     config, _ = site("bytes", mixed_list(WORK))
     many = in_flight(config, MANY_IN_FLIGHT)
-    clean, mix = (link_table(WORK, kind, rows) for kind, rows in sizes.items())
+    live, mix = (link_table(WORK, kind, rows) for kind, rows in sizes.items())
     cases = {
-        "clean: custodes": lambda: ours(config, clean),
-        "clean: img2dataset": lambda: theirs(clean, sizes["clean"], RESIZED),
-        "clean: img2dataset, fetch only": lambda: theirs(clean, sizes["clean"], RAW),
+        "live: custodes": lambda: ours(config, live),
+        "live: img2dataset": lambda: theirs(live, sizes["live"], RESIZED),
+        "live: img2dataset, fetch only": lambda: theirs(live, sizes["live"], RAW),
         "mix: custodes": lambda: ours(config, mix),
         f"mix: custodes, {MANY_IN_FLIGHT:,} in flight": lambda: ours(many, mix),
         "mix: img2dataset": lambda: theirs(mix, sizes["mix"], RESIZED),
@@ -54,7 +54,7 @@ def bench_bytes(*, quick: bool) -> Bench:
         row += [f"{1000 * median(found, 'cpu_s') / images:.2f}", f"{median(found, 'pss_mb'):.0f}"]
         bench.rows.append(row)
     bench.ratios = [ratio(runs, name) for name in runs if "img2dataset" in name]
-    bench.ratios.append(where_it_goes(where, runs["clean: custodes"], sizes["clean"]))
+    bench.ratios.append(where_it_goes(where, runs["live: custodes"], sizes["live"]))
     bench.runs["stages"] = [where]
     return bench
 
@@ -82,13 +82,13 @@ def where_it_goes(where: dict[str, float], runs: list[dict[str, Any]], rows: int
     whole = 1000 * median(runs, "cpu_s") / rows
     parts = [f"{name} {cost:.2f}" for name, cost in stages.items()]
     rest = whole - sum(stages.values()) - start
-    return f"Where custodes' {whole:.2f} CPU-ms an image go (clean list; each stage timed alone): {', '.join(parts)}; start-up of the coordinator and one worker {start:.2f}; the rest (the other workers' start-up, messages between processes, the event loop, contention) {rest:.2f}"
+    return f"Where custodes' {whole:.2f} CPU-ms an image go (live list; each stage timed alone): {', '.join(parts)}; start-up of the coordinator and one worker {start:.2f}; the rest (the other workers' start-up, messages between processes, the event loop, contention) {rest:.2f}"
 
 
 def notes(sizes: dict[str, int], server: str) -> list[str]:
     dead = ", ".join(f"{share / 10:g} % {way}" for way, share in MIX.items() if way != "ok")
     return [
-        f"clean: {sizes['clean']:,} links, mix: {sizes['mix']:,} links, to 3,000 procedural JPEGs (600x360 to 1600x1280, a fifth progressive) on {server}, spread over 4,000 addresses of 127.0.0.0/8; three interleaved runs, medians.",
+        f"live: {sizes['live']:,} links, mix: {sizes['mix']:,} links, to 3,000 procedural JPEGs (600x360 to 1600x1280, a fifth progressive) on {server}, spread over 4,000 addresses of 127.0.0.0/8; three interleaved runs, medians.",
         f"mix: {dead}; the status is one of 403, 410, 429, 500, 503; “connect” never completes, “read” never answers, “drip” sends 16 bytes a second for two minutes.",
         f"Both: {IN_FLIGHT} links in flight, 4 processes. custodes: a list of 10,000 entries, half of them PDQ, `--pass bytes --unsafe-allow-loopback`, defaults otherwise. It digests, decodes, computes PDQ, matches all eight forms, commits; it stores no image.",
         "img2dataset 1.47.0: 4 processes of 64 threads, timeout 10 s, a quarter of the rows a shard (with its default of 10,000 some processes would idle; with smaller shards every one of them waits for its slowest links), no wandb, defaults otherwise. Its usual output resizes to 256 and writes webdataset; “fetch only” neither decodes nor writes (`--disable_all_reencoding --output_format dummy`).",

@@ -97,7 +97,7 @@ def _leaves(random: np.random.Generator, image: Image.Image) -> Image.Image:
 
 
 def link_table(folder: Path, kind: str, rows: int) -> Path:
-    """A table of links, ``clean`` or ``mix``, with the columns of LAION's."""
+    """A table of links, ``live`` or ``mix``, with the columns of LAION's."""
     path = folder / f"links-{kind}-{rows}.parquet"
     if path.exists():
         return path

@@ -28,9 +28,11 @@ from tables import BIN, WORK
 from custodes.carrier.protocol import Carried, PdqCarried
 from custodes.channel import Frames, encode
 from custodes.config import load_site
+from custodes.decoding import DecodePolicy, Examined, ImageLimits
+from custodes.digests import crypto_digests
 from custodes.examine import Evidence
-from custodes.hashing import Examined, crypto_digests, examine_content
-from custodes.image import DecodePolicy, ImageLimits, decode
+from custodes.hashing import examine_content
+from custodes.image import decode
 from custodes.jail import Jail
 from custodes.ledger.rows import RowsBuilder
 from custodes.model import Content, Digests
@@ -80,7 +82,7 @@ def decoded_only(content: Content, limits: ImageLimits, policy: DecodePolicy) ->
 
 def fetching(images: int) -> float:
     """The fetcher alone, bodies dropped."""
-    urls = pq.read_table(link_table(WORK, "clean", 4000), columns=["URL"])["URL"].to_pylist()[:images]
+    urls = pq.read_table(link_table(WORK, "live", 4000), columns=["URL"])["URL"].to_pylist()[:images]
 
     def once() -> None:
         with selectors.DefaultSelector() as selector:
@@ -136,7 +138,7 @@ def carried_of(number: int, examined: Examined) -> Carried:
 
 def starting(config: Path) -> float:
     with tempfile.TemporaryDirectory() as run_directory:
-        command = [BIN / "custodes", "scan", link_table(WORK, "clean", 4000), "--pass", "bytes", "--limit", "4"]
+        command = [BIN / "custodes", "scan", link_table(WORK, "live", 4000), "--pass", "bytes", "--limit", "4"]
         command += ["--run", Path(run_directory) / "run", "--config", config, "--unsafe-allow-loopback", "--quiet"]
         return measured(command, sample=False).cpu_s
 

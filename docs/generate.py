@@ -17,7 +17,7 @@ import msgspec
 
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
-from custodes.image import ImageLimits
+from custodes.decoding import ImageLimits
 from custodes.lists.matcher import MatchSettings
 from custodes.model import REASONS
 from custodes.net import FetchLimits

@@ -171,4 +171,3 @@ def test_no_pickle_no_eval_no_shell_and_only_processes_of_their_own_print_or_exi
     if part_of(path) not in PRINTS_OR_EXITS:
         assert "print" not in called
         assert "sys.exit" not in path.read_text()
-

@@ -16,9 +16,9 @@ import msgspec
 
 from custodes.crypto.keys import RunKey, create_keys, load_lists_key, load_run_key
 from custodes.crypto.seal import Recipient, create_identity
+from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.errors import ConfigError
 from custodes.examine import Examiner
-from custodes.image import DecodePolicy, ImageLimits
 from custodes.ledger.manifest import ListUsed
 from custodes.lists.matcher import Matcher, MatchSettings
 from custodes.lists.store import ListStore

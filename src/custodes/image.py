@@ -15,12 +15,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
 from io import BytesIO
 from typing import Any, Final
 
 import imagecodecs
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
@@ -33,9 +31,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from custodes import sniff
+from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Reason
 
-__all__ = ["DecodePolicy", "Decoded", "Frame", "ImageLimits", "Undecodable", "decode"]
+__all__ = ["Decoded", "Frame", "Undecodable", "decode"]
 
 Pixels = NDArray[Any]
 
@@ -46,35 +45,6 @@ _BLEED_MAX: Final = (
 _PROGRESSIVE_EXACT_PIXELS_MAX: Final = 30_000_000
 _REDUCED_SIDE_MIN: Final = 256  # below that, tents of a reduced picture drift from the full ones
 _RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
-
-
-class DecodePolicy(StrEnum):
-    """The arithmetic a digest is made with. Part of a run's configuration: digests of two policies differ by a few bits."""
-
-    EXACT = "exact/1"
-    """Full-resolution RGB to float luma: equals the reference implementation."""
-    FAST = "fast/1"
-    """The luma plane alone, JPEG at the smallest DCT scale that leaves 256 pixels on the short side: about 1 bit off on average."""
-
-
-class ImageLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one image may cost. Nothing over a limit is decoded further; the outcome says so."""
-
-    pixels_max: int = 50_000_000
-    """Pixels of one frame, by its header."""
-    frames_max: int = 100
-    """Frames looked at of one animation."""
-    frame_pixels_max: int = 200_000_000
-    """Pixels of all frames looked at of one animation."""
-    frames_time_s: float = 3.0
-    """Time for all frames of one animation; what was seen by then counts, as partial."""
-    jpeg_scans_max: int = 100
-    """Scans decoded of one JPEG file; further ones are cut off and the result is partial."""
-
-    def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            if not 0 < getattr(self, name) <= 1_000_000_000:
-                raise ValueError(f"{name} must be above 0 and at most 1,000,000,000")
 
 
 @dataclass(frozen=True, slots=True)

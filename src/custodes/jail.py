@@ -1,4 +1,4 @@
-"""The jailed worker: images are decoded in processes that can compute and answer, and nothing else.
+"""The jail, seen from outside: images are decoded in processes that can compute and answer, and nothing else.
 
 A carrier starts one zygote, which loads the decoders and forks one of itself for each decoder it is asked for; each decoder confines itself (resource
 limits, Landlock with no rules, a seccomp allow-list that kills) before it reads its first byte. Promises that a decoder's death or delay is the outcome
@@ -8,293 +8,40 @@ of the one image in it, that its answers are checked as hostile input, that ever
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import logging
 import os
 import selectors
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import Final, NoReturn
+from typing import Final
 
 import msgspec
-from PIL import AvifImagePlugin, Image
 
-from custodes.confine import HINT, confine_decoder, landlock_abi
-from custodes.errors import InternalError, JailError
-from custodes.hashing import CODES_MAX, Examined, examine_content
-from custodes.image import DecodePolicy, ImageLimits
-from custodes.model import Content, Pdq, Reason
-from custodes.sniff import FORMATS
-
-__all__ = ["Jail", "JailSettings", "examine_all"]
-
-
-class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How decoders are kept."""
-
-    decoders: int = 1
-    """Decoders running at once."""
-    wall_timeout_s: float = 5.0
-    """Time that one image may take before its decoder is killed."""
-    memory_bytes_max: int = 400 << 20
-    """Address space that a decoder may add to what it was born with; with that, about 512 MB resident."""
-    images_max: int = 5000
-    """Images after which a decoder is replaced by a fresh one."""
-    unsafe_no_jail: bool = False
-    """Leave Landlock and seccomp out. A file that takes a decoder over then has what the user has."""
-
-    def __post_init__(self) -> None:
-        ranges = {
-            "decoders": (1, 256),
-            "wall_timeout_s": (0.01, 3600),
-            "memory_bytes_max": (64 << 20, 16 << 30),
-            "images_max": (1, 10**9),
-        }
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"{name} must be from {low} to {high}")
-
-
-# --- the wire ---
-# Carrier to decoder: length, bytes. Decoder to carrier: one READY byte when confined, then a head and its codes for each image.
-
-_LENGTH: Final = struct.Struct("<I")
-_HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height
-_CODE: Final = struct.Struct("<IB32s96s")  # frame, quality, code, reflections
-_READY: Final = b"\x01"
-_REASONS: Final = tuple(Reason)
-_FORMATS: Final = ("", *FORMATS)
-
-
-def _packed(examined: Examined) -> bytes:
-    head = _HEAD.pack(
-        _REASONS.index(examined.reason),
-        _FORMATS.index(examined.format),
-        len(examined.pdq),
-        examined.width,
-        examined.height,
-    )
-    return head + b"".join(
-        _CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq
-    )
-
-
-_DECODERS_OWN: Final = frozenset(
-    {
-        Reason.FULL,
-        Reason.PARTIAL_DAMAGED,
-        Reason.PARTIAL_FRAMES,
-        Reason.NOT_IMAGE,
-        Reason.UNKNOWN_FORMAT,
-        Reason.BROKEN,
-        Reason.TOO_MANY_PIXELS,
-        Reason.TOO_MANY_SCANS,
-        Reason.DECODE_MEMORY,
-    }
+from custodes.confine import HINT
+from custodes.decoding import (
+    LENGTH,
+    READY,
+    REAP,
+    REAPED,
+    SPAWN,
+    Birth,
+    DecodePolicy,
+    Examined,
+    Hello,
+    ImageLimits,
+    JailSettings,
+    unpacked,
 )
+from custodes.errors import InternalError, JailError
+from custodes.model import Content, Reason
 
-
-def _unpacked(answer: bytes | bytearray) -> Examined | None:
-    """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over can lie
-    about the images that it is given until it is replaced, and gains nothing else.
-    """
-    if len(answer) < _HEAD.size:
-        return None
-    reason_index, format_index, count, width, height = _HEAD.unpack_from(answer)
-    if reason_index >= len(_REASONS) or format_index >= len(_FORMATS) or count > CODES_MAX:
-        raise ValueError("answer out of range")
-    wanted = _HEAD.size + count * _CODE.size
-    if len(answer) < wanted:
-        return None
-    codes = tuple(
-        Pdq(code, quality, frame, reflections)
-        for frame, quality, code, reflections in _CODE.iter_unpack(answer[_HEAD.size : wanted])
-    )
-    reason = _REASONS[reason_index]
-    seen = reason in (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
-    if (
-        len(answer) > wanted
-        or reason not in _DECODERS_OWN
-        or seen != bool(codes)
-        or any(found.quality > 100 for found in codes)
-    ):
-        raise ValueError("answer contradicts itself")
-    return Examined(reason, _FORMATS[format_index], width, height, codes)
-
-
-# --- inside: zygote and decoder ---
-
-
-class _Birth(msgspec.Struct, frozen=True):
-    """What the carrier tells its zygote once."""
-
-    limits: ImageLimits
-    policy: DecodePolicy
-    settings: JailSettings
-
-
-class _Hello(msgspec.Struct, frozen=True):
-    """What the zygote answers: how decoders will be confined, or why they cannot be."""
-
-    confinement: str = ""
-    error: str = ""
-
-
-_SPAWN, _REAP = b"S", b"R"
-_REAPED: Final = struct.Struct("<qq")  # wait status, peak resident bytes
-
-
-def _zygote() -> NoReturn:
-    """Entry point of the zygote; its control socket is standard input. It never sees an image."""
-    control = socket.socket(fileno=0)
-    birth = msgspec.json.decode(control.recv(65536), type=_Birth)
-    _tune_malloc()
-    _warm_up(birth)
-    gc.collect()
-    gc.freeze()
-    control.send(msgspec.json.encode(_trial(birth)))
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 64, 1)
-        if not message:
-            os._exit(0)  # the carrier is gone; the decoders' death signal does the rest
-        if message[:1] == _SPAWN:
-            control.send(_LENGTH.pack(_born(control, descriptors[0], birth)))
-        else:
-            control.send(_REAPED.pack(*_reaped(_LENGTH.unpack(message[1:])[0])))
-
-
-def _tune_malloc() -> None:
-    """Keep freed decode buffers: handing each back to the kernel costs a quarter of all time. 32 MiB is the most that glibc takes (M_MMAP_THRESHOLD)."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc
-        libc.mallopt(-3, 32 << 20)
-        libc.mallopt(-1, 512 << 20)
-
-
-def _warm_up(birth: _Birth) -> None:
-    """Decode one small picture of each format, whole and damaged, so that nothing is left to import when files are out of reach."""
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decoder cannot start threads
-    logging.disable()  # a log line asks for the process id, a warning opens its source file: both would be deaths
-    warnings.simplefilter("ignore")
-    picture = Image.linear_gradient("L").convert("RGB")
-    for kind, options in (
-        ("JPEG", {}),
-        ("PNG", {}),
-        ("GIF", {}),
-        ("WEBP", {}),
-        ("BMP", {}),
-        ("TIFF", {}),
-        ("AVIF", {"max_threads": 1, "speed": 10}),
-    ):
-        for mode in ("RGB", "P", "L", "CMYK", "RGBA"):
-            out = BytesIO()
-            with suppress(OSError, ValueError, KeyError):
-                picture.convert(mode).save(out, kind, **options)
-            data = out.getvalue()
-            for sample in (data, data[: len(data) * 2 // 3], data[:40]):
-                examine_content(sample, birth.limits, birth.policy)
-
-
-def _trial(birth: _Birth) -> _Hello:
-    """Whether a child can be confined, tried out before the first image."""
-    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208
-        return _Hello(error="a library started a thread, so forking is not safe")
-    if birth.settings.unsafe_no_jail:
-        return _Hello(confinement="none (unsafe)")
-    parent, (reader, writer) = os.getpid(), os.pipe()
-    child = os.fork()
-    if child == 0:
-        error = "the trial decoder failed"
-        try:
-            confine_decoder(birth.settings.memory_bytes_max, parent=parent)
-            error = ""
-        except (JailError, OSError, ValueError) as refusal:
-            error = str(refusal)
-        finally:
-            os.write(writer, error.encode() or b"\0")
-            os._exit(0)
-    os.close(writer)
-    said = os.read(reader, 4096)
-    os.close(reader)
-    _, status = os.waitpid(child, 0)
-    if said == b"\0" and status == 0:
-        return _Hello(confinement=f"landlock abi {landlock_abi()} + seccomp")
-    return _Hello(error=said.decode() or f"the trial decoder ended with status {status}")
-
-
-def _born(control: socket.socket, descriptor: int, birth: _Birth) -> int:
-    """Fork a decoder; its pid, or 0 if that was refused."""
-    parent = os.getpid()
-    try:
-        child = os.fork()
-    except OSError:
-        child = 0
-    else:
-        if child == 0:
-            _decoder(descriptor, parent, birth)
-    os.close(descriptor)
-    assert control.fileno() == 0
-    return child
-
-
-def _decoder(descriptor: int, parent: int, birth: _Birth) -> NoReturn:
-    """The decoder's life. Whatever escapes ends the process without a word: a traceback would open files, and may hold what it must not."""
-    try:
-        os.dup2(descriptor, 0)
-        os.closerange(3, 1 << 16)
-        confine_decoder(birth.settings.memory_bytes_max, parent=parent, unsafe_no_jail=birth.settings.unsafe_no_jail)
-        os.write(0, _READY)
-        while data := _read_exactly(_LENGTH.size):
-            content = _read_exactly(_LENGTH.unpack(data)[0])
-            _write_all(_packed(examine_content(content, birth.limits, birth.policy)))
-            del content
-    finally:
-        os._exit(1)
-
-
-def _read_exactly(size: int) -> bytes:
-    """``size`` bytes of standard input; empty at its end."""
-    chunk = os.read(0, size)
-    if len(chunk) == size or not chunk:
-        return chunk
-    chunks, missing = [chunk], size - len(chunk)
-    while missing:
-        chunk = os.read(0, min(missing, 1 << 20))
-        if not chunk:
-            return b""
-        chunks.append(chunk)
-        missing -= len(chunk)
-    return b"".join(chunks)
-
-
-def _write_all(answer: bytes) -> None:
-    while answer:
-        answer = answer[os.write(0, answer) :]
-
-
-def _reaped(pid: int) -> tuple[int, int]:
-    """End a decoder if it still lives. Only here are pids given back, so a pid that the carrier holds is never another process's."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-    try:
-        _, status, usage = os.wait4(pid, 0)
-    except ChildProcessError:
-        return -1, 0
-    return status, usage.ru_maxrss * 1024
-
-
-# --- outside: the carrier's end ---
+__all__ = ["Jail", "examine_all"]
 
 
 @dataclass(slots=True)
@@ -316,7 +63,7 @@ class _Decoder:
     deadline: float = 0.0
 
 
-_ENTRY: Final = "import custodes.jail as jail; jail._zygote()"
+_ENTRY: Final = "import custodes.zygote as zygote; zygote.main()"
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 _CONTROL_TIMEOUT_S: Final = 60.0
 _STILLBORN_MAX: Final = 5  # decoders in a row that something outside kills before they are confined
@@ -350,16 +97,16 @@ class Jail:
         """The most that any decoder that has ended had resident."""
         self._control, self._process = _start_zygote()
         try:
-            self.confinement = self._introduce(_Birth(limits, policy, self._settings))
+            self.confinement = self._introduce(Birth(limits, policy, self._settings))
             """How decoders are confined, for the report."""
         except JailError:
             self.close()
             raise
 
-    def _introduce(self, birth: _Birth) -> str:
+    def _introduce(self, birth: Birth) -> str:
         try:
             self._control.send(msgspec.json.encode(birth))
-            hello = msgspec.json.decode(self._control.recv(65536), type=_Hello)
+            hello = msgspec.json.decode(self._control.recv(65536), type=Hello)
         except (OSError, msgspec.MsgspecError):
             raise JailError("the decoder process did not start", hint="look for missing libraries or memory") from None
         if hello.error:
@@ -441,8 +188,8 @@ class Jail:
     def _spawn(self) -> _Decoder:
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [_SPAWN], [theirs.fileno()])
-            (pid,) = _LENGTH.unpack(self._control.recv(_LENGTH.size))
+            socket.send_fds(self._control, [SPAWN], [theirs.fileno()])
+            (pid,) = LENGTH.unpack(self._control.recv(LENGTH.size))
         except (OSError, struct.error):
             ours.close()
             raise JailError("the decoder process has ended") from None
@@ -464,7 +211,7 @@ class Jail:
     def _give(self, decoder: _Decoder, job: _Job) -> None:
         data = job.content.reveal()
         decoder.job, decoder.answer = job, bytearray()
-        decoder.unsent = [memoryview(_LENGTH.pack(len(data))), memoryview(data)]
+        decoder.unsent = [memoryview(LENGTH.pack(len(data))), memoryview(data)]
         decoder.deadline = time.monotonic() + self._settings.wall_timeout_s
         self._send(decoder)
 
@@ -503,7 +250,7 @@ class Jail:
         except OSError:
             part = b""
         if part and not decoder.ready:
-            decoder.ready, part = part[:1] == _READY, part[1:]
+            decoder.ready, part = part[:1] == READY, part[1:]
             if decoder.ready:
                 self._stillborn = 0
                 if not part:
@@ -513,7 +260,7 @@ class Jail:
             return
         decoder.answer += part
         try:
-            examined = _unpacked(decoder.answer)
+            examined = unpacked(decoder.answer)
         except ValueError:
             self._retire(decoder, Reason.DECODER_DIED)
             return
@@ -558,8 +305,8 @@ class Jail:
         decoder.channel.close()
         job = decoder.job
         try:
-            self._control.send(_REAP + _LENGTH.pack(decoder.pid))
-            status, peak = _REAPED.unpack(self._control.recv(_REAPED.size))
+            self._control.send(REAP + LENGTH.pack(decoder.pid))
+            status, peak = REAPED.unpack(self._control.recv(REAPED.size))
         except (OSError, struct.error):
             raise JailError("the decoder process has ended") from None
         self.peak_rss_bytes = max(self.peak_rss_bytes, peak)

@@ -6,6 +6,7 @@ Everything that can be refused is refused before the first row: no authority, no
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import msgspec
 
-from custodes.carrier.client import Carrier
 from custodes.config import Site
-from custodes.errors import InputError
+from custodes.confine import HINT
+from custodes.errors import InputError, JailError
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory
 from custodes.model import URL_KINDS, Reason
@@ -33,6 +34,7 @@ from custodes.sources.files import shown
 __all__ = ["Job", "ScanRequest", "prepare_rematch", "prepare_scan"]
 
 SLOTS = 4
+TRIAL = (sys.executable, "-P", "-c", "from custodes.confine import main; main()")
 WORKER = (sys.executable, "-P", "-m", "custodes.cli.worker")
 
 
@@ -160,8 +162,10 @@ def confinement_of(settings: ScanSettings) -> str:
     """How decoders will be confined, for the manifest. Raises JailError, before anything is fetched, where they cannot be."""
     if settings.unsafe_no_jail:
         return "none (--unsafe-no-jail)"
-    with Carrier(settings.carrier_start()) as carrier:
-        return carrier.ready()
+    tried = subprocess.run(TRIAL, check=False, capture_output=True, text=True)  # noqa: S603
+    if tried.returncode:
+        raise JailError(f"decoders cannot be confined: {tried.stderr.strip() or 'the trial died'}", hint=HINT)
+    return tried.stdout.strip()
 
 
 def create_locked(site: Site, path: Path, manifest: Manifest) -> tuple[RunDirectory, int]:

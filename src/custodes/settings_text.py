@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from custodes.image import ImageLimits
+from custodes.decoding import ImageLimits
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custodes import pdq as pdq_module
-from custodes.hashing import CODES_MAX, crypto_digests, examine_content
-from custodes.image import DecodePolicy, ImageLimits
+from custodes.decoding import CODES_MAX, DecodePolicy, ImageLimits
+from custodes.digests import crypto_digests
+from custodes.hashing import examine_content
 from custodes.model import Content, Pdq, Reason
 from custodes.pdq import FORMS, forms_of, luma64, pdq
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from custodes import image as image_module
 from custodes import sniff
-from custodes.hashing import Examined, examine_content
-from custodes.image import DecodePolicy, ImageLimits, Undecodable, decode
+from custodes.decoding import DecodePolicy, Examined, ImageLimits
+from custodes.hashing import examine_content
+from custodes.image import Undecodable, decode
 from custodes.model import Outcome, OutcomeName, Reason
 
 from .pictures import distance, picture, saved

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from custodes import confine
+from custodes import confine, decoding
 from custodes import jail as jail_module
+from custodes.decoding import DecodePolicy, Examined, ImageLimits, JailSettings
 from custodes.errors import JailError
-from custodes.hashing import Examined, examine_content
-from custodes.image import DecodePolicy, ImageLimits
-from custodes.jail import Jail, JailSettings, examine_all
+from custodes.hashing import examine_content
+from custodes.jail import Jail, examine_all
 from custodes.model import Content, Outcome, OutcomeName, Pdq, Reason
 
 from .escape import ALLOWED, ATTEMPTS
@@ -30,7 +30,7 @@ MIB = 1 << 20
 
 # A zygote whose decoder obeys orders in place of images: what a file that takes it over could make it do.
 OBEDIENT = """
-import ctypes, os, struct, custodes.jail as jail
+import ctypes, os, struct, custodes.zygote as jail
 real, seen = jail.examine_content, [0]
 hoard = []
 def obey(data, limits, policy):
@@ -52,14 +52,16 @@ def guarded(data, limits, policy):
     try:
         return obey(data, limits, policy)
     except MemoryError:
-        return jail.Examined(jail.Reason.DECODE_MEMORY)
+        from custodes.decoding import Examined
+        from custodes.model import Reason
+        return Examined(Reason.DECODE_MEMORY)
 jail.examine_content = guarded
 confine = jail.confine_decoder
 def born(*arguments, **named):
     seen[0] = 0  # what the zygote looked at does not count
     confine(*arguments, **named)
 jail.confine_decoder = born
-jail._zygote()
+jail.main()
 """
 
 
@@ -123,7 +125,7 @@ def test_without_landlock_or_seccomp_nothing_runs_unless_that_is_asked_for(
     monkeypatch.setattr(
         jail_module,
         "_ENTRY",
-        f"import custodes.jail as jail; import custodes.confine as confine; confine.{fault}; jail._zygote()",
+        f"import custodes.zygote as jail; import custodes.confine as confine; confine.{fault}; jail.main()",
     )
     with pytest.raises(JailError, match="cannot be confined") as caught:
         Jail(LIMITS, DecodePolicy.FAST, selectors.DefaultSelector())
@@ -135,8 +137,8 @@ def test_without_landlock_or_seccomp_nothing_runs_unless_that_is_asked_for(
 
 
 def test_a_decoder_that_cannot_confine_itself_later_on_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = "import custodes.jail as jail, custodes.confine as confine\ntrial = jail._trial\ndef after(birth):\n    hello = trial(birth)\n"
-    late += "    confine.landlock_abi = lambda: 0\n    return hello\njail._trial = after\njail._zygote()"
+    late = "import custodes.zygote as jail, custodes.confine as confine\ntrial = jail._trial\ndef after(birth):\n    hello = trial(birth)\n"
+    late += "    confine.landlock_abi = lambda: 0\n    return hello\njail._trial = after\njail.main()"
     monkeypatch.setattr(jail_module, "_ENTRY", late)
     with Jail(LIMITS, DecodePolicy.FAST, selectors.DefaultSelector()) as jail:
         jail.submit(0, Content(b"<html>"))
@@ -267,7 +269,7 @@ def test_an_endless_image_is_killed_and_the_queue_goes_on(monkeypatch: pytest.Mo
 
 
 def answer(reason: int = 0, kind: int = 1, count: int = 1, quality: int = 50) -> bytes:
-    return jail_module._HEAD.pack(reason, kind, count, 10, 10) + count * jail_module._CODE.pack(
+    return decoding.HEAD.pack(reason, kind, count, 10, 10) + count * decoding.CODE.pack(
         0, quality, bytes(32), bytes(96)
     )
 
@@ -287,7 +289,7 @@ LIES = {
 @pytest.mark.parametrize("lie", LIES)
 def test_an_answer_that_no_honest_decoder_sends_is_a_death(lie: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="answer"):
-        jail_module._unpacked(LIES[lie])
+        decoding.unpacked(LIES[lie])
     with obedient(monkeypatch) as jail:
         good = saved(picture(64, 64), "PNG")
         reasons = [examined.reason for examined in run(jail, [b"say " + LIES[lie], good])]
@@ -302,9 +304,9 @@ def test_answers_survive_the_wire_whole_and_byte_by_byte() -> None:
         3,
         tuple(Pdq(bytes([n] * 32), n, n * 1000, bytes([n] * 96)) for n in range(100)),
     )
-    packed = jail_module._packed(examined)
-    assert jail_module._unpacked(packed) == examined
-    assert all(jail_module._unpacked(packed[:size]) is None for size in range(len(packed)))
+    packed = decoding.packed(examined)
+    assert decoding.unpacked(packed) == examined
+    assert all(decoding.unpacked(packed[:size]) is None for size in range(len(packed)))
 
 
 def test_a_large_image_passes_through_a_small_pipe(jail: Jail) -> None:
@@ -336,7 +338,7 @@ def alive(pid: int) -> bool:
 
 def test_everything_dies_with_the_carrier() -> None:
     program = (
-        "import selectors, time\nfrom custodes.jail import *\nfrom custodes.image import *\nfrom custodes.model import Content\n"
+        "import selectors, time\nfrom custodes.jail import *\nfrom custodes.decoding import *\nfrom custodes.model import Content\n"
         "j = Jail(ImageLimits(), DecodePolicy.FAST, selectors.DefaultSelector())\nj.submit(0, Content(b'<'))\nj.run_until_idle()\n"
         "print(j._process.pid, j._decoders[0].pid, flush=True)\ntime.sleep(60)"
     )

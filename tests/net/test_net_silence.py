@@ -11,7 +11,9 @@ LIMITS = FetchLimits(slow_for_s=1, connect_timeout_s=30, total_timeout_s=60)
 
 
 def test_silence_beside_fast_answers_is_not_noticed_late() -> None:
-    server = HostileServer({"fast": lambda visit: visit.send(whole(bytes(100_000))), "mute": lambda visit: visit.hang()})
+    server = HostileServer(
+        {"fast": lambda visit: visit.send(whole(bytes(100_000))), "mute": lambda visit: visit.hang()}
+    )
     try:
         urls = [server.url(way) for way in ["fast"] * 8 + ["mute"]]
         *fast, mute = fetch_all(urls, LIMITS, unsafe_allow_loopback=True)

@@ -169,6 +169,26 @@ def test_a_shard_that_ends_its_workers_is_given_up_aloud(
     assert (healed.code, healed.answer["complete"], healed.answer["rows"]) == (0, True, 12)
 
 
+def test_an_interrupt_stops_a_scan_with_a_word_and_the_next_one_ends_it(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    fixed = ["--config", world.config, LOOPBACK, "--workers", "2", "--quiet"]
+    argv = [sys.executable, "-m", "custodes.cli.main", "scan", str(world.demo.links), "--run", str(path), *fixed]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while not any("custodes.carrier.process" in line for _, line in children(process.pid)) or not path.exists():
+            time.sleep(0.05)
+        time.sleep(1.5)  # past its imports: until then Python has its own words for an interrupt
+        second = run("scan", world.demo.links, "--run", path, *fixed)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        err = process.communicate(timeout=60)[1]
+    assert (second.code, "is in use by another custodes process" in second.err) == (2, True)
+    assert (process.returncode, err.strip()) == (
+        130,
+        "custodes: stopped; a scan that is started again goes on where it stopped",
+    )
+    assert run("scan", world.demo.links, "--run", path, *fixed).code == 1
+    assert {finding.row for finding in world.findings(path)} == world.demo.findings
+
+
 # -- the jail
 
 

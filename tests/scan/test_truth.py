@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.world import World, custodes
 
 from custodes.model import Outcome, Reason
-from tests.world import World, custodes
 
 
 @pytest.fixture(scope="module")

@@ -205,7 +205,7 @@ class Carrier:
         for _ in range(STARTS_MAX):
             if (process := self._start_one()) is not None:
                 return process
-        raise JailError("the carrier process did not start", hint="run `custodes hash` on any picture to see why")
+        raise JailError("the carrier process did not start", hint="see the messages above; is there memory left?")
 
     def _start_one(self) -> subprocess.Popen[bytes] | None:
         process = subprocess.Popen(

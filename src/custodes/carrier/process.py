@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import signal
 import sys
 import time
 import traceback
@@ -38,13 +39,13 @@ from custodes.carrier.protocol import (
 )
 from custodes.channel import Frames, receive, send
 from custodes.confine import confine_carrier
+from custodes.decoding import Examined, JailSettings
+from custodes.digests import crypto_digests
 from custodes.errors import CustodesError, InternalError
-from custodes.hashing import Examined, crypto_digests
-from custodes.jail import Jail, JailSettings
+from custodes.jail import Jail
 from custodes.model import Content, Reason
 from custodes.net import Fetched, Fetcher
 from custodes.sources.base import ImageItem
-from custodes.sources.source import iter_images
 
 __all__ = ["main"]
 
@@ -52,6 +53,10 @@ BACKLOG_MAX = 64
 """Images waiting for a decoder, above which nothing more is fetched or read."""
 
 PULSE_S = 1.0
+TALK_S = 0.02
+TALK_MIN = 64
+"""Answers are sent together, after so long or when there are so many."""
+
 FILE_BYTES_MAX = 1 << 30
 
 
@@ -128,6 +133,7 @@ class Loop:
         self._names = count()
         self._out: list[object] = [Ready(self._jail.confinement)]
         self._pulse_at = 0.0
+        self._talk_at = 0.0
         self._closed = False
 
     @property
@@ -162,6 +168,9 @@ class Loop:
         if isinstance(request, FetchLinks):
             self._batches[request.batch] = Links(request, self._fetcher)
         elif isinstance(request, ReadShard):
+            # Loaded only here: a carrier that fetches has no use for the table readers, which take as long to load as all the rest.
+            from custodes.sources.source import iter_images  # noqa: PLC0415
+
             self._batches[request.batch] = Items(request.batch, iter_images(request.plan, request.shard))
         else:
             self._batches[request.batch] = Items(request.batch, read_files(request))
@@ -181,10 +190,11 @@ class Loop:
 
     def _patience_s(self) -> float:
         """How long the loop may wait for something to happen."""
-        if self._out or (self.backlog < BACKLOG_MAX and any(batch.hungry for batch in self._batches.values())):
+        if self.backlog < BACKLOG_MAX and any(batch.hungry for batch in self._batches.values()):
             return 0.0
         wall_s = self._jail.timeout_s()
-        return min(self._fetcher.timeout_s(), PULSE_S, PULSE_S if wall_s is None else wall_s)
+        talk_s = max(0.0, self._talk_at - time.monotonic()) if self._out else PULSE_S
+        return min(self._fetcher.timeout_s(), talk_s, PULSE_S if wall_s is None else wall_s)
 
     def _pulse(self) -> None:
         if time.monotonic() >= self._pulse_at:
@@ -247,6 +257,11 @@ class Loop:
         self.answer(carried)
 
     def _flush(self) -> None:
+        """Send what there is to say, some at a time: each message alone would wake the worker for one row."""
+        now = time.monotonic()
+        if not self._out or (len(self._out) < TALK_MIN and now < self._talk_at):
+            return
+        self._talk_at = now + TALK_S
         out, self._out = self._out, []
         send(1, *out)
 
@@ -277,6 +292,7 @@ def tell_crash(kind: type[BaseException], error: BaseException, trace: Traceback
 def main() -> None:
     """Entry point of the process. The first message is the ``Start``; a failure to confine is answered as a ``Problem``."""
     sys.excepthook = tell_crash
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches a whole terminal; who began this ends it
     frames = Frames(Start | Request)
     pending: list[Any] = []
     start = receive(0, frames, pending)

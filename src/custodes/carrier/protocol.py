@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from custodes.image import DecodePolicy, ImageLimits
+from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Digests, Pdq, Reason
 from custodes.net import FetchLimits
 from custodes.sources.base import Plan, ShardSpec

@@ -10,9 +10,9 @@ from custodes.carrier.client import Carrier
 from custodes.carrier.protocol import Carried
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
+from custodes.decoding import DecodePolicy
 from custodes.errors import ExitCode
 from custodes.examine import Evidence, Examiner
-from custodes.image import DecodePolicy
 from custodes.model import Action, Decision, Outcome, OutcomeName, Reason
 
 __all__ = ["check"]

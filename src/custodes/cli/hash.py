@@ -7,8 +7,8 @@ import click
 from custodes.carrier.client import Carrier
 from custodes.carrier.protocol import Carried
 from custodes.cli.options import as_json, json_option
+from custodes.decoding import DecodePolicy
 from custodes.errors import ExitCode
-from custodes.image import DecodePolicy
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.settings import ScanSettings
 

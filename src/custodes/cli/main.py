@@ -70,13 +70,11 @@ def main(arguments: list[str] | None = None) -> None:
         code = cli.main(arguments, prog_name="custodes", standalone_mode=False)
     except CustodesError as error:
         sys.exit(tell(error))
-    except click.exceptions.Abort:
-        sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.INPUT)
-    except KeyboardInterrupt:
-        click.echo("custodes: stopped; start the same command again to go on", err=True)
+    except (KeyboardInterrupt, click.exceptions.Abort):  # click makes the second of the first
+        click.echo("custodes: stopped; a scan that is started again goes on where it stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(ExitCode.WORLD)

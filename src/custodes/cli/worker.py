@@ -6,6 +6,7 @@ Not a command: ``custodes.scan.pool`` starts it. The text of foreign exceptions 
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import traceback
@@ -161,6 +162,7 @@ def work_one(worker: Worker, job: ShardJob, mouth: Mouth) -> None:
 def main() -> None:
     """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
     die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to hear, which ends its workers
     keep_secrets()
     mouth = Mouth(os.dup(1))
     os.dup2(2, 1)

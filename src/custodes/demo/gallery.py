@@ -9,6 +9,7 @@ what is ``links``' matter.
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,7 +188,7 @@ def load_or_paint(cache: Path, count: int, seed: int) -> Gallery:
             return kept
     gallery = paint(count, seed)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    aside = cache.with_name(cache.name + ".part")
+    aside = cache.with_name(f"{cache.name}.{os.getpid()}.part")  # tests in parallel share a cache
     aside.write_bytes(msgspec.msgpack.encode(gallery))
     aside.replace(cache)
     return gallery

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from custodes.carrier.protocol import Start
-from custodes.image import DecodePolicy, ImageLimits
+from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from custodes.model import Content, Kind, Reason
+
+if TYPE_CHECKING:  # a process that only fetches has no other use for it
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "ROWS_UNKNOWN",

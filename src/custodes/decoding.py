@@ -1,0 +1,199 @@
+"""What a decoder is told and what it answers, and the wire between a carrier and its decoders. No image code is loaded here.
+
+Promises that an answer is read as hostile input: whoever took a decoder over can lie about the images that it is given, and no more. Decoding
+itself is in ``image``, the process in ``zygote``, the carrier's end in ``jail``.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from custodes.model import Pdq, Reason
+from custodes.sniff import FORMATS
+
+__all__ = [
+    "CODES_MAX",
+    "LENGTH",
+    "READY",
+    "REAP",
+    "REAPED",
+    "SPAWN",
+    "Birth",
+    "DecodePolicy",
+    "Examined",
+    "Hello",
+    "ImageLimits",
+    "JailSettings",
+    "packed",
+    "unpacked",
+]
+
+CODES_MAX: Final = 100
+"""PDQ codes kept of one image. Frames with equal codes count once."""
+
+
+class DecodePolicy(StrEnum):
+    """The arithmetic a digest is made with. Part of a run's configuration: digests of two policies differ by a few bits."""
+
+    EXACT = "exact/1"
+    """Full-resolution RGB to float luma: equals the reference implementation."""
+    FAST = "fast/1"
+    """The luma plane alone, JPEG at the smallest DCT scale that leaves 256 pixels on the short side: about 1 bit off on average."""
+
+
+class ImageLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one image may cost. Nothing over a limit is decoded further; the outcome says so."""
+
+    pixels_max: int = 50_000_000
+    """Pixels of one frame, by its header."""
+    frames_max: int = 100
+    """Frames looked at of one animation."""
+    frame_pixels_max: int = 200_000_000
+    """Pixels of all frames looked at of one animation."""
+    frames_time_s: float = 3.0
+    """Time for all frames of one animation; what was seen by then counts, as partial."""
+    jpeg_scans_max: int = 100
+    """Scans decoded of one JPEG file; further ones are cut off and the result is partial."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 0 < getattr(self, name) <= 1_000_000_000:
+                raise ValueError(f"{name} must be above 0 and at most 1,000,000,000")
+
+
+class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How decoders are kept."""
+
+    decoders: int = 1
+    """Decoders running at once."""
+    wall_timeout_s: float = 5.0
+    """Time that one image may take before its decoder is killed."""
+    memory_bytes_max: int = 400 << 20
+    """Address space that a decoder may add to what it was born with; with that, about 512 MB resident."""
+    images_max: int = 5000
+    """Images after which a decoder is replaced by a fresh one."""
+    unsafe_no_jail: bool = False
+    """Leave Landlock and seccomp out. A file that takes a decoder over then has what the user has."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "decoders": (1, 256),
+            "wall_timeout_s": (0.01, 3600),
+            "memory_bytes_max": (64 << 20, 16 << 30),
+            "images_max": (1, 10**9),
+        }
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} must be from {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What looking at one image gave. ``reason`` names the outcome; ``pdq`` is empty unless that outcome is ``examined``.
+    Format and size are those of the header where nothing was decoded, and 0 where there is none.
+
+    Each code stands once, with the first frame that showed it; a frame with transparency may give three: on white,
+    on black, and without its alpha.
+    """
+
+    reason: Reason
+    format: str = ""
+    width: int = 0
+    height: int = 0
+    pdq: tuple[Pdq, ...] = ()
+
+
+# --- between carrier and decoder ---
+
+# Carrier to decoder: length, bytes. Decoder to carrier: one READY byte when confined, then a head and its codes for each image.
+
+LENGTH: Final = struct.Struct("<I")
+HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height
+CODE: Final = struct.Struct("<IB32s96s")  # frame, quality, code, reflections
+READY: Final = b"\x01"
+_REASONS: Final = tuple(Reason)
+_FORMATS: Final = ("", *FORMATS)
+
+
+def packed(examined: Examined) -> bytes:
+    """An answer as it crosses."""
+    head = HEAD.pack(
+        _REASONS.index(examined.reason),
+        _FORMATS.index(examined.format),
+        len(examined.pdq),
+        examined.width,
+        examined.height,
+    )
+    return head + b"".join(
+        CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq
+    )
+
+
+_DECODERS_OWN: Final = frozenset(
+    {
+        Reason.FULL,
+        Reason.PARTIAL_DAMAGED,
+        Reason.PARTIAL_FRAMES,
+        Reason.NOT_IMAGE,
+        Reason.UNKNOWN_FORMAT,
+        Reason.BROKEN,
+        Reason.TOO_MANY_PIXELS,
+        Reason.TOO_MANY_SCANS,
+        Reason.DECODE_MEMORY,
+    }
+)
+
+
+def unpacked(answer: bytes | bytearray) -> Examined | None:
+    """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over can lie
+    about the images that it is given until it is replaced, and gains nothing else.
+    """
+    if len(answer) < HEAD.size:
+        return None
+    reason_index, format_index, count, width, height = HEAD.unpack_from(answer)
+    if reason_index >= len(_REASONS) or format_index >= len(_FORMATS) or count > CODES_MAX:
+        raise ValueError("answer out of range")
+    wanted = HEAD.size + count * CODE.size
+    if len(answer) < wanted:
+        return None
+    codes = tuple(
+        Pdq(code, quality, frame, reflections)
+        for frame, quality, code, reflections in CODE.iter_unpack(answer[HEAD.size : wanted])
+    )
+    reason = _REASONS[reason_index]
+    seen = reason in (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
+    if (
+        len(answer) > wanted
+        or reason not in _DECODERS_OWN
+        or seen != bool(codes)
+        or any(found.quality > 100 for found in codes)
+    ):
+        raise ValueError("answer contradicts itself")
+    return Examined(reason, _FORMATS[format_index], width, height, codes)
+
+
+# --- between carrier and zygote ---
+
+
+class Birth(msgspec.Struct, frozen=True):
+    """What the carrier tells its zygote once."""
+
+    limits: ImageLimits
+    policy: DecodePolicy
+    settings: JailSettings
+
+
+class Hello(msgspec.Struct, frozen=True):
+    """What the zygote answers: how decoders will be confined, or why they cannot be."""
+
+    confinement: str = ""
+    error: str = ""
+
+
+SPAWN, REAP = b"S", b"R"
+REAPED: Final = struct.Struct("<qq")  # wait status, peak resident bytes
