@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from custodes.cli.open import describe
-from custodes.cli.options import as_json, json_option
+from custodes.cli.options import as_json, config_unused, json_option
 from custodes.cli.scan import conduct
 from custodes.demo.job import demo_job
 from custodes.errors import InputError
@@ -31,6 +31,7 @@ __all__ = ["demo"]
     "--rows", type=click.IntRange(200, 100_000), default=2000, show_default=True, help="Links in the example."
 )
 @click.option("--quiet", is_flag=True, help="No progress.")
+@config_unused
 @json_option
 def demo(directory: Path | None, *, rows: int, quiet: bool, json_: bool) -> None:
     """Scan the embedded example: pictures and dead links on a local server, a hash list, a throw-away authority.

@@ -7,7 +7,8 @@ import click
 from custodes.carrier.client import Carrier
 from custodes.carrier.protocol import Carried
 from custodes.cli.options import as_json, json_option
-from custodes.decoding import DecodePolicy
+from custodes.config import load_site
+from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.errors import ExitCode
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.settings import ScanSettings
@@ -19,16 +20,23 @@ __all__ = ["hash_files"]
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 @click.option("--fast", is_flag=True, help="Digest as scans do (reduced luma) instead of exactly as the PDQ reference.")
 @click.option("--unsafe-no-jail", is_flag=True, help="Decode without confinement where the kernel has none.")
+@click.option(
+    "--config",
+    "config",
+    metavar="FILE",
+    default=None,
+    help="Take image limits from this configuration (default: none is read).",
+)
 @json_option
-def hash_files(files: tuple[str, ...], *, fast: bool, unsafe_no_jail: bool, json_: bool) -> int:
+def hash_files(files: tuple[str, ...], config: str | None, *, fast: bool, unsafe_no_jail: bool, json_: bool) -> int:
     """Digest FILES: one JSON line each with md5, sha1, sha256, pdq and pdq_quality, or why not.
 
     Exits with 2 if none of them could be read.
     """
     del json_  # the answer is always JSON
-    settings = ScanSettings(
-        decode_policy=DecodePolicy.FAST if fast else DecodePolicy.EXACT, unsafe_no_jail=unsafe_no_jail
-    )
+    policy = DecodePolicy.FAST if fast else DecodePolicy.EXACT
+    image = load_site(config).config.image if config else ImageLimits()
+    settings = ScanSettings(decode_policy=policy, image=image, unsafe_no_jail=unsafe_no_jail)
     lines: dict[int, Carried] = {}
     said = unread = 0
     with Carrier(settings.carrier_start(readable=files)) as carrier:

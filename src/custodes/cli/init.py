@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cli.options import as_json, json_option
+from custodes.cli.options import as_json, config_unused, json_option
 from custodes.config import create_site
 
 __all__ = ["init"]
@@ -24,6 +24,7 @@ __all__ = ["init"]
 @click.option(
     "--demo-authority", is_flag=True, help="Make a throw-away authority for trying things out; every report says so."
 )
+@config_unused
 @json_option
 def init(directory: Path, recipients: tuple[str, ...], *, demo_authority: bool, json_: bool) -> None:
     """Write a commented configuration and new keys into DIRECTORY. Overwrites nothing."""

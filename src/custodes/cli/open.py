@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cli.options import as_json, json_option, printable
+from custodes.cli.options import as_json, config_unused, json_option, printable
 from custodes.errors import ExitCode, InputError
 from custodes.handover.finding import Finding, open_bundle
 
@@ -22,6 +22,7 @@ __all__ = ["open_bundle_command"]
     metavar="KEYFILE",
     help="The authority's secret key (AGE-SECRET-KEY-1…).",
 )
+@config_unused
 @json_option
 def open_bundle_command(files: tuple[Path, ...], identity: Path, *, json_: bool) -> int:
     """Open sealed findings, for the authority that they are sealed to. FILES are .age files, or directories of them.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-__all__ = ["as_json", "config_option", "json_option", "printable"]
+__all__ = ["as_json", "config_option", "config_unused", "json_option", "printable"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -18,6 +18,12 @@ def config_option(function: F) -> F:
     """``--config FILE``."""
     text = "Configuration file (default: $CUSTODES_CONFIG, then ./custodes.toml)."
     return click.option("--config", "config", metavar="FILE", default=None, help=text)(function)
+
+
+def config_unused(function: F) -> F:
+    """``--config FILE`` on a command that needs none, so that a script may give every command the same options."""
+    text = "Accepted by every command; this one needs no configuration."
+    return click.option("--config", "config", metavar="FILE", default=None, expose_value=False, help=text)(function)
 
 
 def json_option(function: F) -> F:
