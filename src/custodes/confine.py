@@ -244,4 +244,3 @@ def main() -> None:
         os._exit(3)
     os.write(1, said)
     os._exit(0)
-
