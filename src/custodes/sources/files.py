@@ -82,6 +82,9 @@ def _foreign() -> tuple[type[BaseException], ...]:
     return (*known, *((http.ClientError,) if http else ()), *((boto.BotoCoreError, boto.ClientError) if boto else ()))
 
 
+REMOTE_HINT: Final = "is the address right, and can it be reached? Parquet and tar need a server that answers range requests; else download the file first"
+
+
 @contextmanager
 def reading(path: str, where: str = "") -> Iterator[None]:
     """Translate what libraries raise while reading ``path`` into a SourceError.
@@ -92,7 +95,8 @@ def reading(path: str, where: str = "") -> Iterator[None]:
         yield
     except _foreign() as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-        raise SourceError(f"{shown(path)}{where} cannot be read: {reason}") from None
+        hint = None if is_local(path) else REMOTE_HINT
+        raise SourceError(f"{shown(path)}{where} cannot be read: {reason}", hint=hint) from None
 
 
 def find(source: str) -> list[str]:
