@@ -18,7 +18,7 @@ from custodes.demo.links import DemoSettings
 from custodes.errors import StorageError
 
 PLANTED = Path(__file__).parent / "planted"
-KILLS = 12
+KILLS = 10
 KILLS_SOAK = 200
 
 
@@ -119,6 +119,7 @@ def check_kills(world: World, tmp_path: Path, uninterrupted: tuple[list[str], li
     return killed
 
 
+@pytest.mark.timeout(900)
 def test_a_killed_scan_loses_nothing_and_doubles_nothing(
     kill_world: World, tmp_path: Path, uninterrupted: tuple[list[str], list[str], float]
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_scan_killed_200_times_loses_nothing_and_doubles_nothing(
     assert check_kills(kill_world, tmp_path, uninterrupted, KILLS_SOAK) >= KILLS_SOAK
 
 
+@pytest.mark.timeout(900)
 def test_the_kill_test_catches_a_build_that_marks_the_shard_before_its_findings(
     kill_world: World, tmp_path: Path
 ) -> None:
