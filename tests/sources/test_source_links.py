@@ -22,6 +22,7 @@ from source_making import EXACT, all_digests, all_urls, laion, malformed, md5_of
 from custodes.errors import SourceError
 from custodes.model import Kind
 from custodes.sources import digests as digests_module
+from custodes.sources import parquet
 from custodes.sources.base import ColumnMap, Format, Plan, SourceOptions
 from custodes.sources.digests import decode_digests
 from custodes.sources.source import plan, read_links, row_details
@@ -440,3 +441,16 @@ def test_what_is_no_source_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_columns_are_all_that_the_map_names() -> None:
     assert ColumnMap(md5="a", sha256="b").digest_columns() == {Kind.MD5: "a", Kind.SHA256: "b"}
+
+
+def test_a_row_group_cut_into_many_shards_is_decoded_once(tmp_path: Path) -> None:
+    urls = [f"http://example.com/{n}" for n in range(1000)]
+    pq.write_table(pa.table({"URL": urls, "md5": [f"{n:032x}" for n in range(1000)]}), tmp_path / "a.parquet")
+    planned = plan(str(tmp_path / "a.parquet"), SourceOptions(shard_rows_max=70))
+    parquet._group.cache_clear()
+    batches = [read_links(planned, shard, [Kind.MD5], with_urls=True) for shard in planned.shards]
+    assert [url for batch in batches for url in batch.url.to_pylist()] == urls
+    assert [code.tobytes().hex() for batch in batches for code in batch.digests[Kind.MD5].codes] == [
+        f"{n:032x}" for n in range(1000)
+    ]
+    assert parquet._group.cache_info().misses == 1

@@ -8,8 +8,10 @@ bounded by pages, which a hostile file may make large: the process that reads ke
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
@@ -157,6 +159,12 @@ def _where(shard: ShardSpec) -> str:
 def read_columns(file: SourceFile, shard: ShardSpec, names: Sequence[str]) -> dict[str, Any]:
     """Columns of a shard as Arrow arrays. Raises SourceError if they have other than the planned number of rows."""
     with planned(file) as opened, _opened(opened, file.path) as table, reading(file.path, _where(shard)):
+        if _is_small_part(table, shard, names):
+            with _GROUPS_LOCK:  # threads that want the same group wait for the one that reads it
+                whole = _group(file.path, file.fingerprint, shard.row_group, tuple(names))
+            columns = {name: column.slice(shard.group_row, shard.rows) for name, column in whole.items()}
+            _check_rows(file, shard, min((len(column) for column in columns.values()), default=0))
+            return columns
         batches = list(_batches(table, shard, names, _LINK_BATCH_ROWS))
         columns = (
             {name: pa.chunked_array([batch.column(name) for batch in batches]) for name in names} if batches else {}
@@ -165,6 +173,28 @@ def read_columns(file: SourceFile, shard: ShardSpec, names: Sequence[str]) -> di
             column.validate()
         _check_rows(file, shard, sum(batch.num_rows for batch in batches))
     return columns
+
+
+_GROUPS_LOCK: Final = threading.Lock()
+_GROUP_BYTES_MAX: Final = 128 << 20
+"""Columns of a row group that are kept for the next shard of it; twice that at most, for links and for details."""
+
+
+def _is_small_part(table: Any, shard: ShardSpec, names: Sequence[str]) -> bool:
+    """Whether it pays to read the whole row group once: its later shards would each be decoded from its start."""
+    group = table.metadata.row_group(shard.row_group)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    size_bytes = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema.partition(".")[0] in names)
+    return bool(group.num_rows >= 2 * shard.rows and size_bytes <= _GROUP_BYTES_MAX)
+
+
+@lru_cache(maxsize=2)
+def _group(path: str, fingerprint: str, row_group: int, names: tuple[str, ...]) -> dict[str, Any]:  # noqa: ARG001
+    """Columns of a whole row group. The fingerprint stands in the key only: another file has other rows."""
+    with open_file(path) as file, _opened(file, path) as table, reading(path, f", row group {row_group}"):
+        read = table.read_row_group(row_group, columns=list(names), use_threads=False)
+        read.validate()
+    return {name: read.column(name) for name in names}
 
 
 def _check_rows(file: SourceFile, shard: ShardSpec, rows: int) -> None:
