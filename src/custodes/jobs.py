@@ -133,10 +133,10 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
 def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: int = 0) -> Job:
     """Set up a run inside ``path`` that judges its stored digests against today's lists."""
     parent = RunDirectory.open(path, site.run_key())
-    done = parent.latest()
-    if len(done) < len(plan_of(parent.manifest).shards):
+    done, planned = len(parent.latest()), len(plan_of(parent.manifest).shards)
+    if done < planned:
         raise InputError(
-            f"{path} is not finished: {len(done)} of {len(plan_of(parent.manifest).shards)} shards",
+            f"{path} is not finished: {done} of {planned} shards",
             hint="finish the scan first: start it again",
         )
     recipients = [str(recipient) for recipient in site.recipients()]

@@ -173,9 +173,8 @@ class Carrier:
             process = self._alive()
             self._batches[batch.number] = batch
             assert process.stdin is not None
-            with contextlib.suppress(
-                OSError
-            ):  # its death is noticed on the other pipe, which the reader empties meanwhile
+            # Its death is noticed on the other pipe, which the reader empties meanwhile.
+            with contextlib.suppress(OSError):
                 send(process.stdin.fileno(), request)
         try:
             while (reply := batch.replies.get()) is not None:

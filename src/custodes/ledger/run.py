@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -25,7 +25,7 @@ from custodes.ledger.manifest import Manifest, refuse_if_different
 from custodes.ledger.rows import fits_schema, outcome_counts
 from custodes.model import Reason
 
-__all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord"]
+__all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord", "newest_of"]
 
 RECORD_KEY = b"custodes.shard"
 SHARDS_PER_FOLDER = 1000
@@ -163,12 +163,7 @@ class RunDirectory:
 
     def latest(self) -> dict[int, ShardRecord]:
         """The newest record of each committed shard."""
-        newest: dict[int, ShardRecord] = {}
-        for record in self.records():
-            held = newest.get(record.shard)
-            if held is None or record.generation > held.generation:
-                newest[record.shard] = record
-        return newest
+        return newest_of(self.records())
 
     def latest_of(self, shard: int) -> ShardRecord | None:
         """The newest record of one shard, without reading the others."""
@@ -231,14 +226,15 @@ class RunDirectory:
         by_list: dict[str, int] = {}
         by_rule: dict[str, int] = {}
         rows = findings = fetched = 0
-        newest = {(r.shard, r.generation) for r in self.latest().values()}
-        for record in self.records():
+        records = list(self.records())  # once: each is a file to open
+        newest = newest_of(records)
+        for record in records:
             found = self.found(record)
             findings += found.rows
             fetched += record.bytes_fetched
             add(by_list, found.by_list)
             add(by_rule, found.by_rule)
-            if (record.shard, record.generation) in newest:
+            if newest[record.shard] is record:
                 rows += record.rows
                 add(reasons, record.reasons)
                 add(coverage, record.coverage)
@@ -278,6 +274,16 @@ def padded(found: Found) -> bytes:
 def context_of(record: ShardRecord) -> bytes:
     """What the locked counts are bound to: all the rest of the record."""
     return msgspec.json.encode(msgspec.structs.replace(record, locked=b""), order="sorted")
+
+
+def newest_of(records: Iterable[ShardRecord]) -> dict[int, ShardRecord]:
+    """The record of the latest generation of each shard."""
+    newest: dict[int, ShardRecord] = {}
+    for record in records:
+        held = newest.get(record.shard)
+        if held is None or record.generation > held.generation:
+            newest[record.shard] = record
+    return newest
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from custodes.errors import ExitCode
-from custodes.ledger.run import Counts, RunDirectory
+from custodes.ledger.run import Counts, RunDirectory, newest_of
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.pool import Failure
 
@@ -77,9 +77,10 @@ def report_of(run: RunDirectory, failures: Sequence[Failure] = (), *, share_warn
     manifest = run.manifest
     counts = run.counts()
     planned: dict[str, Any] = manifest.plan
-    spans = [(record.started, record.finished, record.rows) for record in run.records() if record.generation == 0]
+    records = list(run.records())
+    spans = [(record.started, record.finished, record.rows) for record in records if record.generation == 0]
     outcomes = outcomes_of(counts.reasons)
-    done = len(run.latest())
+    done = len(newest_of(records))
     return RunReport(
         run=str(run.path),
         run_id=manifest.run_id,

@@ -93,6 +93,7 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
     judge_columns(work, tools)
     table = carry_bytes(work, tools) if "bytes" in tools.settings.passes else columns_alone(work)
     findings = findings_of(work, tools, table)
+    found = count_found(work, findings)
     record = tools.run.commit(
         ShardCommit(
             shard=job.shard,
@@ -103,10 +104,10 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
             finished=time.time(),
             bytes_fetched=work.bytes_fetched,
             sealed=seal_bundle(header(job, tools, len(findings)), findings, tools.recipients),
-            found=count_found(work, findings),
+            found=found,
         )
     )
-    return ShardReport(job.shard, job.generation, record.rows, record.reasons, count_found(work, findings).rows)
+    return ShardReport(job.shard, job.generation, record.rows, record.reasons, found.rows)
 
 
 # -- pass "columns"
