@@ -71,8 +71,10 @@ class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     decoders: int = 1
     """Decoders running at once."""
-    wall_timeout_s: float = 5.0
-    """Time that one image may take before its decoder is killed."""
+    cpu_timeout_s: float = 5.0
+    """Processor time that one image may take before its decoder is killed."""
+    wall_timeout_s: float = 30.0
+    """Time by the clock that one image may take, however busy the machine is."""
     memory_bytes_max: int = 400 << 20
     """Address space that a decoder may add to what it was born with; with that, about 512 MB resident."""
     images_max: int = 5000
@@ -83,6 +85,7 @@ class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def __post_init__(self) -> None:
         ranges = {
             "decoders": (1, 256),
+            "cpu_timeout_s": (0.01, 3600),
             "wall_timeout_s": (0.01, 3600),
             "memory_bytes_max": (64 << 20, 16 << 30),
             "images_max": (1, 10**9),
