@@ -23,7 +23,17 @@ HERE = Path(__file__).parent
 WORK = HERE / "work"
 BIN = HERE.parent / ".venv" / "bin"
 PEERS = HERE.parent / ".venv-bench" / "bin"
-PEER_PACKAGES = ("img2dataset==1.47.0", "albumentations==1.4.24", "duckdb==2.0.0", "polars==2.1.0")
+PEER_PACKAGES = (
+    "img2dataset==1.47.0",
+    "albumentations==1.4.24",
+    "duckdb==2.0.0",
+    "polars==2.1.0",
+    "faiss-cpu==1.15.1",
+    "threatexchange==1.2.17",
+    "pdqhash==0.2.8",
+    "matplotlib==3.11.2",
+)
+PEERS_INSTALLED = "from importlib.metadata import distributions as d; print(*(f'{x.name}=={x.version}' for x in d()))"
 
 
 @dataclass
@@ -97,10 +107,13 @@ def median(runs: list[dict[str, Any]], key: str) -> float:
 
 
 def peers_ready() -> None:
-    """The environment of the tools that are compared with, made if it is not there."""
+    """The environment of the tools that are compared with, made if it is not there, completed if something is missing."""
     if not (PEERS / "python").exists():
-        print("bench: installing img2dataset, duckdb and polars into .venv-bench", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", PEERS.parent], check=True)
+    there = subprocess.run([PEERS / "python", "-c", PEERS_INSTALLED], check=True, capture_output=True, text=True)
+    missing = sorted(set(PEER_PACKAGES) - set(there.stdout.split()))
+    if missing:
+        print(f"bench: installing {', '.join(missing)} into .venv-bench (pdqhash is compiled)", file=sys.stderr)
         subprocess.run([PEERS / "python", "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
 
 

@@ -169,8 +169,8 @@ def test_a_disk_that_fails_stops_the_run_aloud_and_loses_nothing(
 
 def test_nothing_is_left_running_after_a_kill(kill_world: World, tmp_path: Path) -> None:
     process = start(kill_world, tmp_path / "run")
-    time.sleep(1.5)
-    members = family(process.pid)
+    while len(members := family(process.pid)) <= 3 and process.poll() is None:
+        time.sleep(0.05)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 20
