@@ -6,9 +6,9 @@ BIN = .venv/bin
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml uv.lock
+.venv/.ready: pyproject.toml uv.lock hatch_build.py $(wildcard native/*)
 	@test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
-	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras --reinstall-package custodes
 	@touch $@
 
 demo: setup

@@ -1,19 +1,33 @@
 """``make bench``: runs the benchmarks, prints their tables, stores them in ``bench/results``, and writes them into ``docs/performance.md``.
 
-python bench/run.py [--only bytes|columns|start] [--quick]
-python bench/run.py --docs      only write the stored tables into the page
+python bench/run.py [--only NAME] [--quick]
+python bench/run.py --docs      only write the stored tables into the page, and draw its plots
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 
 from bytes_bench import bench_bytes
 from columns_bench import bench_columns
+from digests_bench import bench_crypto, bench_digests
+from membership_bench import bench_membership
+from rematch_bench import bench_rematch
+from search_bench import bench_search
 from start_bench import bench_start
-from tables import HERE, WORK
+from tables import HERE, PEERS, WORK, peers_ready
 
-BENCHES = {"start": bench_start, "columns": bench_columns, "bytes": bench_bytes}
+BENCHES = {
+    "start": bench_start,
+    "crypto": bench_crypto,
+    "digests": bench_digests,
+    "columns": bench_columns,
+    "membership": bench_membership,
+    "search": bench_search,
+    "rematch": bench_rematch,
+    "bytes": bench_bytes,
+}
 
 
 def main() -> None:
@@ -26,6 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.docs:
         write_page()
+        draw()
         return
     WORK.mkdir(exist_ok=True)
     for name in [options.only] if options.only else BENCHES:
@@ -34,6 +49,13 @@ def main() -> None:
             bench.name += "-quick"
         print(bench.save())
     write_page()
+    draw()
+
+
+def draw() -> None:
+    """The plots, by the environment that has matplotlib."""
+    peers_ready()
+    subprocess.run([PEERS / "python", HERE / "plots.py"], check=True)
 
 
 def write_page() -> None:

@@ -227,12 +227,16 @@ def serve(cache: Path, count: int, seed: int) -> None:
     """Paint (or take from ``cache``), listen, print ``{"port": ..., "closed_port": ...}`` as one line, and serve until
     SIGTERM or SIGINT.
     """
-    # Blocked before the thread starts, so that it inherits the mask and only sigwait sees them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-    with DemoServer(load_or_paint(cache, count, seed).pictures) as server:
+    # Handled, not blocked: a library's thread, started at its import, has no mask of ours, and the kernel may choose it.
+    asked, ended = socket.socketpair()
+    ended.setblocking(False)
+    signal.set_wakeup_fd(ended.fileno())
+    for number in _ENDING:
+        signal.signal(number, lambda *_: None)
+    with asked, ended, DemoServer(load_or_paint(cache, count, seed).pictures) as server:
         sys.stdout.write(json.dumps({"port": server.site.port, "closed_port": server.site.closed_port}) + "\n")
         sys.stdout.flush()
-        signal.sigwait(_ENDING)
+        asked.recv(1)
 
 
 def main() -> None:

@@ -1,0 +1,55 @@
+/* The C interface of the kernels: plain pointers and sizes, no Python. Arrays are little-endian and belong to the caller.
+ *
+ * Every function exists once a level, as custodes_<level>_<name>; which levels a machine has, custodes_has_<level> says.
+ * A function returns 0, or 1 where memory ran out. Nothing is trusted but sizes: kernels check what arrays point to
+ * where a wrong value would lead outside of them (custodes_*_sound).
+ */
+#ifndef CUSTODES_H
+#define CUSTODES_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define CUSTODES_API __declspec(dllexport)
+#else
+#define CUSTODES_API __attribute__((visibility("default")))
+#endif
+
+/* Grows with every change to this file. */
+#define CUSTODES_INTERFACE 1
+
+/* Codes sorted by the value of each of their 16 bands. `count` codes of 32 bytes; for each band 65,537 `starts`, `count`
+ * `after` (the 32 bits that follow the band) and `count` `entries` (rows of codes). `after` ends in 16 spare words. */
+typedef struct {
+    const uint8_t* codes;
+    const uint32_t* starts;
+    const uint32_t* after;
+    const uint32_t* entries;
+    int64_t count;
+} custodes_table;
+
+/* A radius, and the bits that a band may differ in where a chain starts; -1: none starts there. */
+typedef struct {
+    uint32_t radius;
+    int32_t threshold[16];
+} custodes_chain;
+
+typedef struct {
+    uint32_t row, entry, distance;
+} custodes_hit;
+
+/* Grown with realloc; given back with custodes_release. */
+typedef struct {
+    custodes_hit* hits;
+    int64_t count, capacity;
+} custodes_hits;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
