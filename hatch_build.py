@@ -15,7 +15,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 sys.path.insert(0, str(Path(__file__).parent / "native"))
 
-from build import BuildError, build, library_name
+from build import Build, BuildError, library_name
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
@@ -28,7 +28,7 @@ class NativeBuildHook(BuildHookInterface[Any]):
             (package / library_name()).unlink(missing_ok=True)
             return
         try:
-            built = build(package)
+            built = Build().library(package)
         except (BuildError, OSError) as error:
             if os.environ.get("CUSTODES_REQUIRE_NATIVE"):
                 raise

@@ -1,8 +1,8 @@
 """Compiles the native library: each level's object file with its own flags, then one shared library.
 
-    python native/build.py OUT_DIR [--sanitize]
+    python native/build.py OUT_DIR
 
-Used by the package's build hook, and by the sanitizer and fuzz runs. Needs a C++17 compiler and nothing else: $CXX, or
+Used by the package's build hook, and by the tests for sanitizer runs and planted faults. Needs a C++17 compiler and nothing else: $CXX, or
 the first of c++, g++, clang++ (cl on Windows).
 """
 
@@ -53,9 +53,14 @@ class Compiler:
         self._run((*options, *((f"/Fo{out}", "/c") if self.msvc else ("-c", "-o", str(out))), str(source)))
 
     def link(self, objects: list[Path], out: Path, options: tuple[str, ...]) -> None:
-        """Object files to a shared library. Raises ``BuildError``."""
+        """Object files to a program, or a shared library. Raises ``BuildError``."""
         files = tuple(str(each) for each in objects)
-        self._run((*options, "/LD", f"/Fe{out}", *files) if self.msvc else (*options, "-shared", "-o", str(out), *files))
+        self._run((*options, f"/Fe{out}", *files) if self.msvc else (*options, "-o", str(out), *files))
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The option that makes a shared library."""
+        return ("/LD",) if self.msvc else ("-shared",)
 
     def _run(self, arguments: tuple[str, ...]) -> None:
         done = subprocess.run((*self.command, *arguments), capture_output=True, text=True, check=False)  # noqa: S603
@@ -87,29 +92,65 @@ def library_name() -> str:
     return {"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so")
 
 
-def build(out_dir: Path, *, sanitize: bool = False, machine: str = "") -> Path:
-    """Compile and link into ``out_dir``; the path of the library. Raises ``BuildError``."""
-    compiler = find_compiler()
-    flags = MSVC_FLAGS if compiler.msvc else FLAGS + WARNINGS + (SANITIZE if sanitize else ())
-    level_flags = MSVC_LEVEL_FLAGS if compiler.msvc else LEVEL_FLAGS
-    out = out_dir / library_name()
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor() as pool:
-        objects = [Path(name) / "dispatch.o"]
-        running = [pool.submit(compiler.compile, HERE / "dispatch.cpp", objects[0], flags)]
-        for level in levels(machine):
-            objects.append(Path(name) / f"{level}.o")
-            define = (f"-DCUSTODES_LEVEL={level}", f"-DCUSTODES_{level.upper()}=1")
-            options = (*flags, *level_flags[level], *define)
-            running.append(pool.submit(compiler.compile, HERE / "kernels.cpp", objects[-1], options))
-        for each in running:
-            each.result()
-        written = Path(name) / out.name
-        compiler.link(objects, written, SANITIZE if sanitize else ())
-        out_dir.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(written, out.with_name(f".{out.name}.new"))
-        out.with_name(f".{out.name}.new").replace(out)  # a process may have the old one mapped
-    return out
+@dataclass(frozen=True)
+class Build:
+    """What to compile, how, and for what machine."""
+
+    source: Path = HERE
+    sanitize: bool = False
+    machine: str = ""
+
+    def library(self, out_dir: Path) -> Path:
+        """Compile the shared library into ``out_dir``; its path. Raises ``BuildError``."""
+        out = out_dir / library_name()
+        with tempfile.TemporaryDirectory() as name:
+            written = Path(name) / out.name
+            self._compiler.link(self._objects(Path(name)), written, self._compiler.shared)
+            out_dir.mkdir(parents=True, exist_ok=True)
+            aside = out.with_name(f".{out.name}.new")
+            shutil.copyfile(written, aside)
+            aside.replace(out)  # a process may have the old one mapped
+        return out
+
+    def check(self, program: str, out_dir: Path) -> Path:
+        """Compile check/``program``.cpp with all kernels into one executable; its path. Raises ``BuildError``."""
+        out = out_dir / program
+        with tempfile.TemporaryDirectory() as name:
+            main = Path(name) / "main.o"
+            self._compiler.compile(
+                self.source / "check" / f"{program}.cpp", main, (*self._flags, *WARNINGS, f"-I{self.source}")
+            )
+            self._compiler.link([*self._objects(Path(name)), main], out, SANITIZE if self.sanitize else ())
+        return out
+
+    @property
+    def _compiler(self) -> Compiler:
+        return find_compiler()
+
+    @property
+    def _flags(self) -> tuple[str, ...]:
+        if self._compiler.msvc:
+            return MSVC_FLAGS
+        return FLAGS + (SANITIZE if self.sanitize else ()) + (("-DCUSTODES_BASELINE_ONLY",) if self.machine else ())
+
+    @property
+    def _strict(self) -> tuple[str, ...]:
+        """Warnings are errors where the code is checked, not where a user installs it with a compiler of tomorrow."""
+        return WARNINGS if self.sanitize else ()
+
+    def _objects(self, folder: Path) -> list[Path]:
+        """The object files of the dispatch and of every level, compiled side by side."""
+        level_flags = MSVC_LEVEL_FLAGS if self._compiler.msvc else LEVEL_FLAGS
+        tasks = [("dispatch.cpp", folder / "dispatch.o", self._flags)]
+        for level in levels(self.machine):
+            options = (*level_flags[level], f"-DCUSTODES_LEVEL={level}", f"-DCUSTODES_{level.upper()}=1")
+            tasks.append(("kernels.cpp", folder / f"{level}.o", (*self._flags, *self._strict, *options)))
+        with ThreadPoolExecutor() as pool:
+            running = [pool.submit(self._compiler.compile, self.source / name, out, how) for name, out, how in tasks]
+            for each in running:
+                each.result()
+        return [out for _, out, _ in tasks]
 
 
 if __name__ == "__main__":
-    print(build(Path(sys.argv[1]), sanitize="--sanitize" in sys.argv[2:]))  # noqa: T201
+    print(Build().library(Path(sys.argv[1])))

@@ -48,6 +48,14 @@ typedef struct {
     int64_t count, capacity;
 } custodes_hits;
 
+/* Codes of `size` bytes (8 to 64) in the order of exact.hpp, and the heads of `buckets` buckets, one head more than that,
+ * whose starts rise to `count`. For exact_build codes are in any order, and heads are not read. */
+typedef struct {
+    const uint64_t* heads;
+    const uint8_t* codes;
+    int64_t count, buckets, size;
+} custodes_exact;
+
 #ifdef __cplusplus
 }
 #endif

@@ -19,9 +19,10 @@ PRINTS_OR_EXITS = {"cli", "carrier", "jail", "demo"}
 # From the floor up: a part may import what stands above it in this table, and of that only what is named.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
-    "index": set(),
     "model": set(),
     "sniff": set(),
+    "native": {"errors"},
+    "index": {"errors", "native"},
     "channel": {"errors"},
     "confine": {"errors"},
     "crypto": {"errors"},
@@ -30,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "url": {"model"},
     "decoding": {"model", "sniff"},
     "handover": {"errors", "crypto"},
-    "image": {"model", "decoding"},
+    "image": {"model", "sniff", "decoding"},
     "policy": {"errors", "model"},
     "ledger": {"errors", "model", "crypto"},
     "net": {"errors", "model", "url"},
@@ -92,13 +93,13 @@ def imports_of(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = (
-            [node.module or ""]
+            [f"{node.module}.{a.name}" for a in node.names]
             if isinstance(node, ast.ImportFrom)
             else [a.name for a in node.names]
             if isinstance(node, ast.Import)
             else []
         )
-        found |= {name.split(".")[1] for name in names if name.startswith("custodes.")}
+        found |= {name.split(".")[1] for name in names if name.startswith("custodes.") and "__version__" not in name}
     return found
 
 

@@ -1,8 +1,8 @@
 """The native kernels, where they were built: found, chosen by what the processor has, and called with checked arrays.
 
-Promises that whatever a kernel gives, NumPy beside its caller gives too: a level changes the time, never the answer. A kernel never sees an array of a
-wrong type or size: they are checked here, once. Kernels hold no state and release the interpreter lock. Without a compiler at installation the library
-is absent, ``kernels()`` is None, and callers use NumPy.
+Promises that whatever a kernel gives, NumPy beside its caller gives too: a level changes the time, never the answer. Kernels hold no state and release
+the interpreter lock. They trust types and sizes of arrays, so those who call them check what comes from outside. Without a compiler at installation the
+library is absent, ``kernels()`` is None, and callers use NumPy.
 
 The C interface is native/custodes.h. ``CUSTODES_NATIVE`` in the environment names the level to use, or ``none``.
 """
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from custodes.errors import ConfigError
 
-__all__ = ["LEVELS", "NONE", "Kernels", "kernels", "level", "levels", "missing", "use"]
+__all__ = ["LEVELS", "NONE", "Chain", "Kernels", "Table", "kernels", "level", "levels", "missing", "table", "use"]
 
 Uint8s = npt.NDArray[np.uint8]
 Uint32s = npt.NDArray[np.uint32]
@@ -34,7 +34,9 @@ NONE: Final = "none"
 """The level that uses no native code."""
 
 _INTERFACE: Final = 1  # CUSTODES_INTERFACE in native/custodes.h
-_FILE: Final = Path(__file__).with_name({"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so"))
+_FILE: Final = Path(__file__).with_name(
+    {"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so")
+)
 
 
 class Table(ctypes.Structure):
@@ -53,6 +55,14 @@ class Chain(ctypes.Structure):
     """``custodes_chain``: a radius in bits, and the threshold of each band."""
 
     _fields_ = (("radius", ctypes.c_uint32), ("threshold", ctypes.c_int32 * 16))
+
+
+def table(codes: Uint8s, starts: Uint32s, after: Uint32s, entries: Uint32s) -> Table:
+    """Pointers to the arrays of a table. Keep the arrays as long as it."""
+    for array in (codes, starts, after, entries):
+        if not array.flags.c_contiguous:
+            raise ValueError("a kernel takes contiguous arrays")
+    return Table(codes.ctypes.data, starts.ctypes.data, after.ctypes.data, entries.ctypes.data, len(codes))
 
 
 class _Hits(ctypes.Structure):

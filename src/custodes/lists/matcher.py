@@ -28,7 +28,7 @@ Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
 Forms = Callable[[Uint8s], Uint8s]
 
-_QUERIES_AT_ONCE: Final = 1 << 12
+_QUERIES_AT_ONCE: Final = 1 << 17  # rows; each is eight queries, and a join is the cheaper the more of them there are
 
 
 class MatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,145 @@
+"""One band of many codes, sorted by its value, and the join of two such tables: the heart of the search, in NumPy and by the native kernel.
+
+Both give the same pairs. A pair within the radius is reported at the first band that is a start (see ``chain``), so over all bands each is reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from custodes import native
+from custodes.index.arrays import Int64s, Uint8s, expand
+from custodes.index.chain import BANDS, MASKS, MASKS_END, Chain
+
+__all__ = [
+    "CODE_BYTES",
+    "NO_HITS",
+    "SPARE",
+    "VALUES",
+    "Band",
+    "Hits",
+    "Uint32s",
+    "compare",
+    "distances",
+    "join",
+    "sort_band",
+]
+
+Uint32s = npt.NDArray[np.uint32]
+Hits = npt.NDArray[np.uint32]
+"""Pairs, uint32[n, 3]: query row, entry, distance in bits."""
+
+CODE_BYTES: Final = 32
+VALUES: Final = 1 << 16
+SPARE: Final = 16  # words after the last that a vector load may touch
+NO_HITS: Final[Hits] = np.empty((0, 3), dtype=np.uint32)
+
+_PROBES_AT_ONCE: Final = 1 << 17
+_PAIRS_AT_ONCE: Final = 1 << 22
+
+
+class Band(NamedTuple):
+    """Codes by the value of one band: value v has ``entries[starts[v]:starts[v + 1]]``. ``after`` is the 32 bits that follow the band in each, the nearer
+    band in the low half, and ``SPARE`` words more.
+    """
+
+    starts: Uint32s
+    after: Uint32s
+    entries: Uint32s
+
+
+def sort_band(codes: Uint8s, band: int, into: Band | None = None) -> Band:
+    """Sort codes uint8[n, 32] by one band."""
+    count = len(codes)
+    if into is None:
+        empty = np.empty(VALUES + 1, np.uint32), np.zeros(count + SPARE, np.uint32), np.empty(count, np.uint32)
+        into = Band(*empty)
+    if kernels := native.kernels():
+        kernels.call("band", codes, count, band, into.starts, into.after, into.entries)
+        return into
+    values = codes.view(np.uint16)
+    into.entries[:] = np.argsort(values[:, band], kind="stable")
+    into.starts[0] = 0
+    np.cumsum(np.bincount(values[:, band], minlength=VALUES), out=into.starts[1:])
+    into.after[:count] = _after(values, band)[into.entries]
+    return into
+
+
+def join(codes: Uint8s, table: Band, queries: Uint8s, band: int, chain: Chain) -> Hits:
+    """The pairs that are reported at this band. ``table`` is that of ``codes``; the queries are sorted here."""
+    if kernels := native.kernels():
+        theirs = sort_band(queries, band)
+        return kernels.hits("join", _table(codes, table), _table(queries, theirs), native_chain(chain), band)
+    step = max(1, _PROBES_AT_ONCE // MASKS_END[chain.one[band]])
+    blocks = [queries[start : start + step] for start in range(0, len(queries), step)]
+    found = [_join_block(codes, table, block, (band, chain)) for block in blocks]
+    for number, hits in enumerate(found):
+        hits[:, 0] += np.uint32(number * step)
+    return np.concatenate([NO_HITS, *found])
+
+
+def compare(codes: Uint8s, queries: Uint8s, radius: int) -> Hits:
+    """All pairs within the radius by comparing every query with every code: the oracle."""
+    words, theirs = codes.view(np.uint64), queries.view(np.uint64)
+    step = max(1, _PAIRS_AT_ONCE // max(len(codes), 1))
+    found = [NO_HITS]
+    for start in range(0, len(theirs) if len(codes) else 0, step):
+        apart = distances(theirs[start : start + step, None, :], words[None, :, :])
+        rows, entries = np.nonzero(apart <= radius)
+        found.append(np.column_stack((rows + start, entries, apart[rows, entries])).astype(np.uint32))
+    return np.concatenate(found)
+
+
+def distances(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint16]:
+    """Hamming distances along the last axis. In 16 bits: 256 in eight is 0, and an opposite would look equal."""
+    total: npt.NDArray[np.uint16] = np.bitwise_count(left[..., 0] ^ right[..., 0]).astype(np.uint16)
+    for word in range(1, 4):
+        total += np.bitwise_count(left[..., word] ^ right[..., word])
+    return total
+
+
+def native_chain(chain: Chain) -> native.Chain:
+    """The chain as the kernels take it."""
+    return native.Chain(chain.radius, tuple(int(each) for each in chain.one))
+
+
+def _table(codes: Uint8s, band: Band) -> native.Table:
+    return native.table(codes, band.starts, band.after, band.entries)
+
+
+def _join_block(codes: Uint8s, table: Band, queries: Uint8s, where: tuple[int, Chain]) -> Hits:
+    band, chain = where
+    found = [NO_HITS]
+    for rows, entries in _candidates(table, queries.view(np.uint16), band, chain):
+        apart = distances(queries.view(np.uint64)[rows], codes.view(np.uint64)[entries])
+        pairs = np.column_stack((rows, entries, apart))[apart <= chain.radius]
+        differ = queries.view(np.uint16)[pairs[:, 0]] ^ codes.view(np.uint16)[pairs[:, 1]]
+        starts = chain.starts(np.bitwise_count(differ))
+        found.append(pairs[starts[:, band] & ~starts[:, :band].any(axis=1)].astype(np.uint32))
+    return np.concatenate(found)
+
+
+def _candidates(
+    table: Band, queries: npt.NDArray[np.uint16], band: int, chain: Chain
+) -> Iterator[tuple[Int64s, Int64s]]:
+    """Pairs (query row, entry) at which this band is a start as far as it and the two after it tell."""
+    after = _after(queries, band)
+    probes = MASKS[: MASKS_END[chain.one[band]]]
+    ones = np.bitwise_count(probes)
+    values = (queries[:, band, None] ^ probes).ravel()
+    for part, at in expand(table.starts[values], table.starts[values.astype(np.int64) + 1]):
+        rows, probe = np.divmod(part, len(probes))
+        differ = table.after[at] ^ after[rows]
+        second = ones[probe] + np.bitwise_count(differ & np.uint32(0xFFFF))
+        third = ones[probe] + np.bitwise_count(differ)
+        may = (second <= chain.two[band]) & (third <= chain.three[band])
+        yield rows[may], table.entries[at[may]].astype(np.int64)
+
+
+def _after(bands: npt.NDArray[np.uint16], band: int) -> Uint32s:
+    nearer = bands[:, (band + 1) % BANDS].astype(np.uint32)
+    return nearer | bands[:, (band + 2) % BANDS].astype(np.uint32) << np.uint32(16)

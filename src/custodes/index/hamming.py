@@ -1,0 +1,147 @@
+"""256-bit codes found within a Hamming radius, by multi-index hashing with chains (see ``chain``). Complete for every radius up to 64 bits.
+
+Source: Norouzi, Punjani, Fleet, Fast Exact Search in Hamming Space with Multi-Index Hashing, 2014; Qin, Xiao, Pigeonring, VLDB 2018.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO, Final, NamedTuple, cast
+
+import numpy as np
+
+from custodes.errors import InputError
+from custodes.index.arrays import NONE, Int64s, Uint8s, checked_codes
+from custodes.index.bands import CODE_BYTES, SPARE, VALUES, Hits, Uint32s, compare
+from custodes.index.chain import BANDS, HAMMING_RADIUS_MAX, chain_of
+from custodes.index.file import read_index, write_index
+from custodes.index.growing import Growing
+from custodes.index.segment import Segment, Tables
+
+__all__ = ["HAMMING_RADIUS_MAX", "HammingIndex", "HammingMatches"]
+
+_KIND: Final = "hamming256"
+
+
+class HammingMatches(NamedTuple):
+    """Pairs of codes within the radius, by query row, then id, then distance; ``distances`` in bits, int64."""
+
+    rows: Int64s
+    ids: Int64s
+    distances: Int64s
+
+
+class HammingIndex:
+    """Codes uint8[n, 32] with ids, searched by distance. Several entries may share an id or a code.
+
+    Resident: at most 200 bytes an entry (160, and 8 for ids unless they count up), quick for one query and for many. Not resident (``resident=False``): 40
+    and the ids, for large batches: each search sorts one band at a time. Below 4,096 entries nothing but the codes is kept.
+    Searches may run in several threads at once; ``add``, ``withdraw`` and ``fold`` must not run beside them.
+    """
+
+    def __init__(self, *, resident: bool = True) -> None:
+        self._resident = resident
+        self._entries: Growing[Segment] = Growing(lambda codes: Segment(codes, resident=resident), CODE_BYTES)
+
+    @classmethod
+    def build(
+        cls, codes: Uint8s, ids: Int64s | None = None, *, resident: bool = True, threads: int = 1
+    ) -> HammingIndex:
+        """Index uint8[n, 32]. Without ``ids`` an entry's id is its row. Raises ValueError for arrays of another form."""
+        index = cls(resident=resident)
+        index.add(codes, ids)
+        for part in index._entries:
+            part.segment.prepare(threads)
+        return index
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays held."""
+        return self._entries.nbytes
+
+    def add(self, codes: Uint8s, ids: Int64s | None = None) -> None:
+        """Add entries, uint8[n, 32]. Without ``ids`` theirs count on from the highest. What a search needs beyond them is made by the next one."""
+        self._entries.add(codes, ids)
+
+    def withdraw(self, ids: Int64s) -> int:
+        """Take out every entry with one of these ids; how many entries that were."""
+        return self._entries.withdraw(np.asarray(ids, dtype=np.int64))
+
+    def fold(self) -> None:
+        """Make one piece of what was built and added, without what was withdrawn: the quickest form for searches."""
+        self._entries.fold()
+
+    def search(self, queries: Uint8s, radius: int = 31, *, threads: int = 1) -> HammingMatches:
+        """All pairs (query row, id, distance) with a distance of at most ``radius`` bits, for queries uint8[m, 32]."""
+        chain = chain_of(radius)
+        queries = checked_codes(queries, CODE_BYTES)
+        if threads < 1:
+            raise ValueError("threads must be at least 1")
+        return self._matches([part.segment.search(queries, chain, threads) for part in self._entries])
+
+    def search_brute(self, queries: Uint8s, radius: int = 31) -> HammingMatches:
+        """The same answer by comparing every query with every code in NumPy: the oracle."""
+        chain_of(radius)
+        queries = checked_codes(queries, CODE_BYTES)
+        return self._matches([compare(part.segment.codes, queries, radius) for part in self._entries])
+
+    def save(self, path: Path) -> None:
+        """Write the index, folded, as docs/formats/index-file.md says. Raises StorageError where the disk refuses."""
+        self.fold()
+        arrays: dict[str, Uint8s | Uint32s | Int64s] = {"codes": np.empty((0, CODE_BYTES), np.uint8)}
+        for part in self._entries:
+            part.segment.prepare(threads=1)
+            arrays = {
+                "codes": part.segment.codes,
+                "ids": part.all_ids() if part.ids is not None else np.array([part.first]),
+            }
+            if part.segment.tables:
+                arrays |= part.segment.tables._asdict()
+        write_index(Path(path), _KIND, arrays)
+
+    @classmethod
+    def load(cls, source: Path | BinaryIO, *, mapped: bool = True, resident: bool = True) -> HammingIndex:
+        """Read an index: mapped from its file, or, with ``mapped=False`` or from an open file, into anonymous memory.
+
+        Raises InputError where the file is cut, damaged or not one of these.
+        """
+        arrays = read_index(source, _KIND, mapped=mapped)
+        index = cls(resident=resident)
+        codes = cast(Uint8s, arrays["codes"])
+        if len(codes):
+            ids = cast(Int64s, arrays["ids"])
+            tables = Tables(*(cast(Uint32s, arrays[name]) for name in Tables._fields)) if "starts" in arrays else None
+            _judge(codes, ids, tables)
+            segment = Segment(codes, tables if resident else None, resident=resident)
+            alone = len(ids) == 1
+            index._entries.put(segment, None if alone else ids, int(ids[0]) if alone else None)
+        return index
+
+    def _matches(self, found: list[Hits]) -> HammingMatches:
+        columns: list[tuple[Int64s, Int64s, Int64s]] = [(NONE, NONE, NONE)]
+        for part, hits in zip(self._entries, found, strict=True):
+            rows, entries, distances = (hits[part.held(hits[:, 1])]).T
+            columns.append((rows.astype(np.int64), part.ids_of(entries), distances.astype(np.int64)))
+        rows64, ids, bits = (np.concatenate(column) for column in zip(*columns, strict=True))
+        order = np.lexsort((bits, ids, rows64))
+        return HammingMatches(rows64[order], ids[order], bits[order])
+
+
+def _judge(codes: Uint8s, ids: Int64s, tables: Tables | None) -> None:
+    """Refuse arrays that do not belong together: a kernel would follow them out of bounds."""
+    count = len(codes)
+    sound = codes.dtype == np.uint8 and codes.shape == (count, CODE_BYTES)
+    sound = sound and ids.dtype == np.int64 and ids.shape in ((count,), (1,))
+    if sound and tables is not None:
+        shapes = ((BANDS, VALUES + 1), (BANDS * count + SPARE,), (BANDS, count))
+        sound = all(
+            array.dtype == np.uint32 and array.shape == shape for array, shape in zip(tables, shapes, strict=True)
+        )
+        sound = sound and bool((tables.starts[:, 0] == 0).all() and (tables.starts[:, -1] == count).all())
+        sound = sound and bool((tables.starts[:, 1:] >= tables.starts[:, :-1]).all())
+        sound = sound and int(tables.entries.max()) < count
+    if not sound:
+        raise InputError("the index file holds arrays that do not belong together", hint="make it again from the list")

@@ -1,0 +1,69 @@
+"""Mistakes planted in the C++ sources are caught by the comparison that the suite makes of every level."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .test_sanitizers import run
+from .toolchain import NATIVE, build, needs_compiler
+
+pytestmark = needs_compiler()
+
+# file, what stands there, what stands there instead
+FAULTS: dict[str, tuple[str, str, str]] = {
+    "a band's limit too small by one": (
+        "hamming.hpp",
+        "one[i] = chain.threshold[i];",
+        "one[i] = chain.threshold[i] - 1;",
+    ),
+    "three bands' limit too small by one": (
+        "hamming.hpp",
+        "three[i] = two[i] + last + 1;",
+        "three[i] = two[i] + last;",
+    ),
+    "the radius is exclusive": ("hamming.hpp", "if (bits > limits_.radius", "if (bits >= limits_.radius"),
+    "the radius is exclusive where all are compared": (
+        "hamming.hpp",
+        "if (bits_apart <= radius",
+        "if (bits_apart < radius",
+    ),
+    "the last mask is never probed": (
+        "hamming.hpp",
+        "probe < NEAR_MASKS.end[ones]; probe++",
+        "probe < NEAR_MASKS.end[ones] - (ones > 0); probe++",
+    ),
+    "a pair is reported at each start": (
+        "hamming.hpp",
+        "if (limits.is_start(d, i)) return false;",
+        "if (limits.is_start(d, i)) return true;",
+    ),
+    "probed lists are cut too short by one bit": (
+        "hamming.hpp",
+        "{at, end - at, limits_.three[band] - ones}",
+        "{at, end - at, limits_.three[band] - ones - 1}",
+    ),
+    "the last of four entries is dropped": (
+        "hamming.hpp",
+        "i < TOGETHER && entries.from + i < entries.to",
+        "i < TOGETHER - 1 && entries.from + i < entries.to",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
+    file, right, wrong = FAULTS[name]
+    source = tmp_path / "native"
+    shutil.copytree(NATIVE, source)
+    text = (source / file).read_text()
+    assert right in text
+    (source / file).write_text(text.replace(right, wrong))
+    try:
+        one_level = build.Build(source=source, machine="any")
+        program = one_level.check("check_hamming", tmp_path)
+    except build.BuildError as error:
+        pytest.fail(str(error))
+    assert run(program, 60, 1).returncode == 1
