@@ -48,17 +48,16 @@ def code_file(folder: Path, kind: str, count: int, *, quick: bool = False) -> Pa
 
 def query_file(folder: Path, codes: Path, *, quick: bool = False) -> Path:
     """Queries for these codes in random order: half of them misses, half an entry with 0 to 31 bits turned, evenly."""
-    count = QUERIES // 10 if quick else QUERIES
-    path = codes.with_name(f"{codes.stem}-queries-{count}.npy")
+    path = codes.with_name(f"{codes.stem}-queries.npy")
     if not path.exists():
         random = np.random.default_rng(11)
         if "clustered" in codes.name:
             strangers = scenes(folder, quick=quick)[1]
-            misses = flipped(random, strangers[random.integers(len(strangers), size=count // 2)], (0, 32))
+            misses = flipped(random, strangers[random.integers(len(strangers), size=QUERIES // 2)], (0, 32))
         else:
-            misses = random_rows(random, count // 2)
+            misses = random_rows(random, QUERIES // 2)
         held = np.load(codes, mmap_mode="r")
-        planted = flipped(random, held[np.sort(random.integers(len(held), size=count - count // 2))], (0, RADIUS))
+        planted = flipped(random, held[np.sort(random.integers(len(held), size=QUERIES - QUERIES // 2))], (0, RADIUS))
         np.save(path, random.permutation(np.concatenate([misses, planted])))
     return path
 

@@ -70,7 +70,7 @@ def python_set(known: Any, asked: Any, threads: int) -> dict[str, Count]:
     assert threads == 1
     held = set(rows_of(known))
     rows = rows_of(asked)
-    return {"set": lambda: sum(row in held for row in rows)}
+    return {"set": lambda: sum(map(held.__contains__, rows))}
 
 
 def rows_of(codes: Any) -> list[bytes]:
@@ -141,7 +141,7 @@ def main() -> None:
     known, asked = digests(kind, int(entries), int(queries))
     wall, cpu = time.perf_counter(), time.process_time()
     cases = ENGINES[engine](known, asked, int(threads))
-    built = {"build_s": time.perf_counter() - wall, "build_cpu_s": time.process_time() - cpu}
+    built = {"build_wall_s": time.perf_counter() - wall, "build_cpu_s": time.process_time() - cpu}
     del known
     print(json.dumps(built | {"cases": list(cases)}), flush=True)
     for line in sys.stdin:

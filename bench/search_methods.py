@@ -3,8 +3,8 @@
 search_methods.py METHOD CODES QUERIES       run by .venv (custodes, numpy, bulk) or .venv-bench (flat, multihash-*, pdqindex)
 
 It prints one JSON object when the index is built. Then each line of standard input is a JSON object, and is answered by one:
-{"case", "first", "seconds"} times queries from ``first`` on for about that long, {"case", "sample"} gives the pairs found for the first queries.
-Memory is the growth of the resident set with the input freed, so it is what the index needs to live.
+{"case", "first", "seconds"} times queries from ``first`` on for about that long, {"case", "sample"} gives the pairs found for the first queries,
+and {} the most memory that searching took since the index was built. Memory is the growth of the resident set with the input freed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ RADIUS = 31
 BATCHES = (1, 1_000, 20_000, 1_000_000)
 
 Pairs = list[list[int]]
-Search = Callable[[Any, bool], Pairs]
-"""Takes queries; gives the pairs if they are wanted, else an empty list."""
+Search = Callable[[Any, int], Pairs]
+"""Takes queries; gives the pairs of so many of the first of them, for 0 an empty list."""
 
 
 # -- custodes
@@ -41,14 +41,14 @@ def custodes(codes: Any, *, resident: bool = True) -> tuple[dict[str, tuple[int,
     index = HammingIndex.build(codes) if resident else HammingIndex.build(codes, resident=False)
 
     def search(level: str, threads: int) -> Search:
-        def do(queries: Any, wanted: bool) -> Pairs:
+        def do(queries: Any, wanted: int) -> Pairs:
             native.use(level)
             return pairs_of(index.search(queries, RADIUS, threads=threads), wanted)
 
         return do
 
     cases = {}
-    for level in native.levels():
+    for level in native.levels() if resident else native.levels()[:1]:
         for batch in BATCHES if resident else BATCHES[-1:]:
             cases[f"{level}/{batch}/1"] = (batch, search(level, 1))
     if len(CORES) > 1:
@@ -77,8 +77,11 @@ def without_native() -> None:
     native.use(None)
 
 
-def pairs_of(found: Any, wanted: bool) -> Pairs:
-    return [list(pair) for pair in zip(*(column.tolist() for column in found), strict=True)] if wanted else []
+def pairs_of(found: Any, wanted: int) -> Pairs:
+    if not wanted:
+        return []
+    first = found.rows < wanted
+    return [list(pair) for pair in zip(*(column[first].tolist() for column in found), strict=True)]
 
 
 # -- faiss and ThreatExchange
@@ -106,12 +109,12 @@ def faiss_cases(index: Any, codes: Any) -> dict[str, tuple[int, Search]]:
     for first in range(0, len(codes), 1_000_000):
         index.add(codes[first : first + 1_000_000])
 
-    def do(queries: Any, wanted: bool) -> Pairs:
+    def do(queries: Any, wanted: int) -> Pairs:
         ends, distances, ids = index.range_search(queries, RADIUS + 1)  # its radius is exclusive
         if not wanted:
             return []
         rows = np.repeat(np.arange(len(queries)), np.diff(ends.astype(np.int64)))
-        return [list(map(int, pair)) for pair in zip(rows, ids, distances, strict=True)]
+        return [list(map(int, pair)) for pair in zip(rows, ids, distances, strict=True) if pair[0] < wanted]
 
     return {"1": (1, do), "1000": (1_000, do)}
 
@@ -124,7 +127,7 @@ def pdqindex(codes: Any) -> tuple[dict[str, tuple[int, Search]], int]:
     faiss.omp_set_num_threads(1)
     index = PDQIndex((code.tobytes().hex(), number) for number, code in enumerate(codes))
 
-    def do(queries: Any, wanted: bool) -> Pairs:
+    def do(queries: Any, wanted: int) -> Pairs:
         found = [index.query(query.tobytes().hex()) for query in queries]
         if not wanted:
             return []
@@ -152,14 +155,22 @@ def timed(case: tuple[int, Search], queries: Any, first: int, seconds: float) ->
     batch, search = case
     batch = min(batch, len(queries))
     spread = first % (len(queries) - batch + 1)
-    search(np.ascontiguousarray(queries[spread : spread + min(batch, 20)]), False)
+    search(queries[spread : spread + min(batch, 20)], 0)
     done, wall, cpu = 0, time.perf_counter(), time.process_time()
     while done == 0 or time.perf_counter() - wall < seconds:
         at = (first + done) % (len(queries) - batch + 1)
-        search(queries[at : at + batch], False)
+        search(queries[at : at + batch], 0)
         done += batch
     cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
     return {"queries": done, "cpu_us": 1e6 * cpu_s / done, "wall_us": 1e6 * wall_s / done}
+
+
+def sampled(case: tuple[int, Search], queries: Any, sample: int) -> Pairs:
+    """The pairs of the first queries, found in the way that is timed: one at a time, or within a whole batch."""
+    batch, search = case
+    if batch > 1:
+        return search(queries[: max(batch, sample)], sample)
+    return [[row, *pair[1:]] for row in range(sample) for pair in search(queries[row : row + 1], 1)]
 
 
 def resident_bytes(field: str) -> int:
@@ -193,13 +204,17 @@ def main() -> None:
     del codes
     said |= {"entry_bytes": (resident_bytes("VmRSS") - before) / entries, "nbytes": index_bytes / entries}
     said |= {"peak_bytes": resident_bytes("VmHWM"), "cases": {name: batch for name, (batch, _) in cases.items()}}
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
     print(json.dumps(said), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
+        if not asked:
+            print(json.dumps({"entry_bytes": (resident_bytes("VmHWM") - before) / entries}), flush=True)
+            continue
         case = cases[asked["case"]]
         one_core(asked["case"])
         if "sample" in asked:
-            answer: Any = case[1](queries[: asked["sample"]], True)
+            answer: Any = sampled(case, queries, asked["sample"])
         else:
             answer = timed(case, queries, asked["first"], asked["seconds"])
         print(json.dumps(answer), flush=True)

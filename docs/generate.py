@@ -169,7 +169,7 @@ MEANINGS: Final = {
     "places.keys": "Folder of the key files.",
     "places.lists": "Folder of the encrypted hash lists.",
     "scan.passes": 'Which passes a scan runs: `"columns"` compares the digests that the dataset records, `"bytes"` fetches or reads the images.',
-    "scan.decode_policy": '`"fast/1"`: luma only, JPEG at a reduced scale with compensation; `"exact/1"`: full resolution.',
+    "scan.decode_policy": '`"fast/2"`: luma only, JPEG at a reduced scale with compensation; `"exact/1"`: full resolution.',
     "scan.workers": "Worker processes; 0: one for each processor.",
     "scan.unexamined_share_warn": "Warn, and exit with 5 if nothing was found, when more than this share (0 to 1) of the rows was not examined.",
 }

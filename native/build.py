@@ -27,6 +27,7 @@ ARM = ("aarch64", "arm64", "ARM64")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti")
 WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror")
 SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+FUZZ = ("-fsanitize=fuzzer", "-DCUSTODES_FUZZ")
 MSVC_FLAGS = ("/std:c++17", "/O2", "/EHs-c-", "/GR-", "/fp:precise", "/nologo")
 LEVEL_FLAGS = {
     "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mpopcnt", "-mbmi2"),
@@ -60,7 +61,7 @@ class Compiler:
     @property
     def shared(self) -> tuple[str, ...]:
         """The option that makes a shared library."""
-        return ("/LD",) if self.msvc else ("-shared",)
+        return ("/LD",) if self.msvc else ("-shared", *shlex.split(os.environ.get("ARCHFLAGS", "")))
 
     def _run(self, arguments: tuple[str, ...]) -> None:
         done = subprocess.run((*self.command, *arguments), capture_output=True, text=True, check=False)  # noqa: S603
@@ -81,7 +82,7 @@ def find_compiler() -> Compiler:
 
 def levels(machine: str = "") -> tuple[str, ...]:
     """The levels that are compiled for a machine, the fastest first."""
-    machine = machine or platform.machine()
+    machine = machine or os.environ.get("ARCHFLAGS", "").rpartition("-arch ")[2] or platform.machine()
     if machine in X86:
         return ("avx512", "avx2", "baseline")
     return ("neon", "baseline") if machine in ARM else ("baseline",)
@@ -98,6 +99,7 @@ class Build:
 
     source: Path = HERE
     sanitize: bool = False
+    fuzz: bool = False  # with clang's libFuzzer
     machine: str = ""
 
     def library(self, out_dir: Path) -> Path:
@@ -120,7 +122,7 @@ class Build:
             self._compiler.compile(
                 self.source / "check" / f"{program}.cpp", main, (*self._flags, *WARNINGS, f"-I{self.source}")
             )
-            self._compiler.link([*self._objects(Path(name)), main], out, SANITIZE if self.sanitize else ())
+            self._compiler.link([*self._objects(Path(name)), main], out, self._flags)
         return out
 
     @property
@@ -131,7 +133,9 @@ class Build:
     def _flags(self) -> tuple[str, ...]:
         if self._compiler.msvc:
             return MSVC_FLAGS
-        return FLAGS + (SANITIZE if self.sanitize else ()) + (("-DCUSTODES_BASELINE_ONLY",) if self.machine else ())
+        architecture = tuple(shlex.split(os.environ.get("ARCHFLAGS", "")))  # how macOS wheels name theirs
+        chosen = FLAGS + architecture + (SANITIZE if self.sanitize else ()) + (FUZZ if self.fuzz else ())
+        return (*chosen, "-DCUSTODES_BASELINE_ONLY") if levels(self.machine) == ("baseline",) else chosen
 
     @property
     def _strict(self) -> tuple[str, ...]:

@@ -56,6 +56,14 @@ typedef struct {
     int64_t count, buckets, size;
 } custodes_exact;
 
+/* Weighted sums along one axis of an image: each of 64 begins at a sample and has `support` weights. begin rises, and
+ * begin + support stays inside the image. */
+typedef struct {
+    const int64_t* begin;
+    const float* weights;
+    int64_t support;
+} custodes_tents;
+
 #ifdef __cplusplus
 }
 #endif

@@ -2,6 +2,7 @@
 #include <cstdlib>
 
 #include "custodes.h"
+#include "digest.hpp"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define CUSTODES_X86 1
@@ -60,6 +61,12 @@ bool has_avx512() {
     return has(seven.b, 16) && has(seven.b, 17) && has(seven.b, 30) && has(seven.b, 31) && has(seven.c, 14);
 }
 
+bool has_sha() {
+    if (cpuid(0).a < 7) return false;
+    const Registers one = cpuid(1);
+    return has(one.c, 9) && has(one.c, 19) && has(cpuid(7).b, 29);  // SSSE3, SSE4.1, SHA
+}
+
 #endif
 
 }  // namespace
@@ -76,3 +83,12 @@ extern "C" CUSTODES_API int custodes_has_avx2(void) { return has_avx2(); }
 extern "C" CUSTODES_API int custodes_has_neon(void) { return 1; }  // part of the architecture
 #endif
 extern "C" CUSTODES_API int custodes_has_baseline(void) { return 1; }
+
+#if defined(CUSTODES_DIGESTS)
+extern "C" CUSTODES_API int custodes_has_sha(void) { return has_sha(); }
+
+// MD5, SHA-1 and SHA-256 one after the other: 68 bytes. Only where custodes_has_sha.
+extern "C" CUSTODES_API void custodes_digests(const uint8_t* data, int64_t size, uint8_t* out) {
+    custodes::digest::digest_all(data, static_cast<uint64_t>(size), out);
+}
+#endif

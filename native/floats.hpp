@@ -1,7 +1,7 @@
 // Float lanes: the few vector operations that PDQ needs, once for every level.
 //
-// Each rounds once, as NumPy's do: a product and a sum are never fused, and nothing is summed across the lanes of a vector.
-// So a sum has the same order, and the same bits, whatever the number of lanes.
+// Each rounds once, as NumPy's do: a product and a sum are never fused, and nothing is summed across the lanes of a
+// vector. So a sum has the same order, and the same bits, whatever the number of lanes.
 #pragma once
 
 #include <cfloat>

@@ -7,8 +7,8 @@
 namespace custodes {
 namespace CUSTODES_LEVEL {
 
-constexpr int SQUARES = 4;                    // the code, and those of flipx, flipy and rotate180
-constexpr int SQUARE_WORDS = 4;               // of 64 bits: four rows of 16 bits each, the first row lowest
+constexpr int SQUARES = 4;       // the code, and those of flipx, flipy and rotate180
+constexpr int SQUARE_WORDS = 4;  // of 64 bits: four rows of 16 bits each, the first row lowest
 constexpr int SQUARE_BYTES = 8 * SQUARE_WORDS;
 
 // Words of four squares side by side, so that compilers work on all four at once.

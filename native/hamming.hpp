@@ -206,7 +206,8 @@ class Probe {
         int count = 0, probe = 0;
         for (int ones = 0; ones <= limits_.one[band]; ones++) {
             for (; probe < NEAR_MASKS.end[ones]; probe++) {
-                const uint32_t at = starts[value ^ NEAR_MASKS.mask[probe]], end = starts[(value ^ NEAR_MASKS.mask[probe]) + 1];
+                const uint32_t at = starts[value ^ NEAR_MASKS.mask[probe]],
+                               end = starts[(value ^ NEAR_MASKS.mask[probe]) + 1];
                 if (at == end) continue;
                 for (uint32_t line = at; line < end && line < at + AHEAD; line += 16) prefetch(after + line);
                 runs->run[count++] = {at, end - at, limits_.three[band] - ones};

@@ -1,7 +1,9 @@
 // The kernels of one level. Compiled once for each, with CUSTODES_LEVEL naming it: see build.py.
 #include "custodes.h"
 #include "exact.hpp"
+#include "forms.hpp"
 #include "hamming.hpp"
+#include "pdq.hpp"
 
 #define CUSTODES_JOINED(level, name) custodes_##level##_##name
 #define CUSTODES_NAMED(level, name) CUSTODES_JOINED(level, name)
@@ -51,4 +53,34 @@ KERNEL(exact_build)(const custodes_exact* rows, uint64_t* heads, uint32_t* order
 // Runs of equal codes as hits: row of the query, first place in the index, how many places.
 KERNEL(exact_search)(const custodes_exact* index, const uint8_t* queries, int64_t rows, custodes_hits* hits) {
     return exact_search(*index, queries, rows, hits) ? 0 : 1;
+}
+
+// `count` weighted sums of the rows of a band, from the tent `first` on, whose begin is the first row of the band.
+KERNEL(pdq_rows_uint8)(const uint8_t* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count,
+                       float* out) {
+    sum_rows(band, columns, *tents, {first, count}, out);
+    return 0;
+}
+
+KERNEL(pdq_rows_float32)(const float* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count,
+                         float* out) {
+    sum_rows(band, columns, *tents, {first, count}, out);
+    return 0;
+}
+
+// 64 rows of weighted sums to the 64 x 64 luma, and to 129 bytes: the code, its three reflections, the quality.
+KERNEL(pdq)(const float* rows, int64_t columns, const custodes_tents* tents, const float* dct, float* luma,
+            uint8_t* out) {
+    void* space = std::malloc(static_cast<size_t>(columns) * FLOATS * sizeof(float));
+    if (!space) return 1;
+    sum_columns(rows, columns, *tents, static_cast<float*>(space), luma);
+    std::free(space);
+    write_pdq(luma, dct, out);
+    return 0;
+}
+
+// The eight forms of each code with its reflections: (count, 128) to (count, 8, 32).
+KERNEL(pdq_forms)(const uint8_t* codes, int64_t count, uint8_t* forms) {
+    for (int64_t i = 0; i < count; i++) write_forms(codes + 4 * PDQ_BYTES * i, forms + 8 * PDQ_BYTES * i);
+    return 0;
 }

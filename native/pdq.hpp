@@ -1,11 +1,12 @@
 // PDQ: luma of any size to 64 x 64, and that to 256 bits, their three reflections and the quality.
 //
-// The order of every float32 operation is fixed, and pdq.py has the same: products are rounded, then added one after the
-// other, first term first. Vectors lie across sums, never along one. So all levels and NumPy give the same bits.
+// The order of every float32 operation is fixed, and pdq.py has the same: products are rounded, then added one after
+// the other, first term first. Vectors lie across sums, never along one. So all levels and NumPy give the same bits.
 #pragma once
 
 #include <cstdlib>
 
+#include "custodes.h"
 #include "floats.hpp"
 
 namespace custodes {
@@ -15,13 +16,6 @@ constexpr int GRID = 64;
 constexpr int FREQUENCIES = 16;
 constexpr int COEFFICIENTS = FREQUENCIES * FREQUENCIES;
 constexpr int PDQ_BYTES = COEFFICIENTS / 8;
-
-// Weighted sums over one axis: each of them begins somewhere and has `support` weights. begin + support stays inside.
-struct Tents {
-    const int64_t* begin;
-    const float* weights;
-    int64_t support;
-};
 
 // --- rows: a band of luma to rows of (64, columns) ---
 
@@ -48,10 +42,15 @@ inline void sum_rows_narrow(const Pixel* from, int64_t columns, const float* wei
     }
 }
 
+// The tents from `first` on, `count` of them. The band starts with the row where the first of them begins.
+struct Range {
+    int64_t first, count;
+};
+
 template <typename Pixel>
-inline void sum_rows(const Pixel* band, int64_t columns, Tents tents, int64_t count, float* out) {
-    for (int64_t k = 0; k < count; k++, out += columns) {
-        const Pixel* from = band + columns * (tents.begin[k] - tents.begin[0]);
+inline void sum_rows(const Pixel* band, int64_t columns, const custodes_tents& tents, Range range, float* out) {
+    for (int64_t k = range.first; k < range.first + range.count; k++, out += columns) {
+        const Pixel* from = band + columns * (tents.begin[k] - tents.begin[range.first]);
         const float* weights = tents.weights + tents.support * k;
         if (columns < FLOATS) {
             sum_rows_narrow(from, columns, weights, tents.support, out);
@@ -88,7 +87,7 @@ inline void turn(const float* rows, int64_t columns, float* out) {
 }
 
 // `turned` has room for columns * FLOATS.
-inline void sum_columns(const float* rows, int64_t columns, Tents tents, float* turned, float* luma) {
+inline void sum_columns(const float* rows, int64_t columns, const custodes_tents& tents, float* turned, float* luma) {
     for (int row = 0; row < GRID; row += FLOATS) {
         turn(rows + columns * row, columns, turned);
         for (int column = 0; column < GRID; column += FLOATS) {
@@ -186,6 +185,15 @@ inline uint8_t quality_of(const float* luma) {
     for (int row = 0; row < GRID; row++)
         for (int i = GRID * row; i < GRID * row + GRID - 1; i++) total += change(luma[i + 1], luma[i]);
     return static_cast<uint8_t>(total / 90 < 100 ? total / 90 : 100);
+}
+
+// 129 bytes: the code, its three reflections, the quality. `dct` is (64, 16).
+inline void write_pdq(const float* luma, const float* dct, uint8_t* out) {
+    float half[GRID * FREQUENCIES], coefficients[COEFFICIENTS];
+    project<GRID>(luma, dct, half);
+    project<FREQUENCIES>(half, dct, coefficients);
+    write_codes(coefficients, out);
+    out[4 * PDQ_BYTES] = quality_of(luma);
 }
 
 }  // namespace CUSTODES_LEVEL

@@ -1,9 +1,6 @@
-// Runs the search kernels of every level on odd sizes and checks them against comparing everything, for sanitizers.
-//
-//     check_hamming ROUNDS SEED      exit status 0: all levels agree; arrays have their exact size, so that a byte too far is seen
+// The search kernels of every level against comparing everything, on odd sizes. Arrays have their exact size, so that a
+// sanitizer sees a byte too far.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <tuple>
 #include <vector>
@@ -23,7 +20,8 @@ struct Codes {
 
 Codes random_codes(Random& random, int64_t count, int kind) {
     Codes codes{std::vector<uint8_t>(static_cast<size_t>(count) * 32), count};
-    for (auto& byte : codes.bytes) byte = static_cast<uint8_t>(kind == 2 ? 255 : kind == 1 ? random.below(2) : random.below(256));
+    for (auto& byte : codes.bytes)
+        byte = static_cast<uint8_t>(kind == 2 ? 255 : kind == 1 ? random.below(2) : random.below(256));
     return codes;
 }
 
@@ -37,7 +35,8 @@ std::vector<Pair> plain_search(const Codes& codes, const Codes& queries, uint32_
     std::vector<Pair> found;
     for (int64_t row = 0; row < queries.count; row++)
         for (int64_t at = 0; at < codes.count; at++) {
-            const uint32_t bits = plain_distance(&queries.bytes[static_cast<size_t>(row) * 32], &codes.bytes[static_cast<size_t>(at) * 32]);
+            const uint32_t bits = plain_distance(&queries.bytes[static_cast<size_t>(row) * 32],
+                                                 &codes.bytes[static_cast<size_t>(at) * 32]);
             if (bits <= radius) found.emplace_back(static_cast<uint32_t>(row), static_cast<uint32_t>(at), bits);
         }
     return found;
@@ -57,7 +56,9 @@ std::vector<Pair> taken(custodes_hits& hits) {
 struct Bands {
     std::vector<uint32_t> starts, after, entries;
     Bands(int64_t count, size_t bands)
-        : starts(65537 * bands), after(static_cast<size_t>(count) * bands + SPARE), entries(static_cast<size_t>(count) * bands) {}
+        : starts(65537 * bands),
+          after(static_cast<size_t>(count) * bands + SPARE),
+          entries(static_cast<size_t>(count) * bands) {}
 };
 
 custodes_table table_of(const Codes& codes, const Bands& bands, size_t band) {
@@ -73,62 +74,61 @@ custodes_chain chain_of(int radius) {
     return chain;
 }
 
-#define CHECK_LEVEL(level)                                                                                          \
-    bool check_##level(const Codes& codes, const Codes& queries, int radius) {                                      \
-        const auto expected = plain_search(codes, queries, static_cast<uint32_t>(radius));                          \
-        const custodes_chain chain = chain_of(radius);                                                              \
-        const size_t count = static_cast<size_t>(codes.count);                                                      \
-        custodes_hits hits{};                                                                                       \
-        Bands all(codes.count, 16), theirs(queries.count, 1);                                                       \
-        for (size_t band = 0; band < 16; band++)                                                                    \
-            custodes_##level##_band(codes.bytes.data(), codes.count, static_cast<int64_t>(band),                    \
-                                    all.starts.data() + 65537 * band, all.after.data() + count * band,              \
-                                    all.entries.data() + count * band);                                             \
-        const custodes_table whole = table_of(codes, all, 0);                                                       \
-        custodes_##level##_probe(&whole, &chain, queries.bytes.data(), queries.count, &hits);                       \
-        if (taken(hits) != expected) return false;                                                                  \
-        for (size_t band = 0; band < 16; band++) {                                                                  \
-            custodes_##level##_band(queries.bytes.data(), queries.count, static_cast<int64_t>(band),                \
-                                    theirs.starts.data(), theirs.after.data(), theirs.entries.data());              \
-            const custodes_table one = table_of(codes, all, band), other = table_of(queries, theirs, 0);            \
-            custodes_##level##_join(&one, &other, &chain, static_cast<int64_t>(band), &hits);                       \
-        }                                                                                                           \
-        if (taken(hits) != expected) return false;                                                                  \
-        const int64_t stride = codes.count + static_cast<int64_t>(SPARE);                                           \
-        std::vector<uint32_t> columns(static_cast<size_t>(stride) * 8);                                             \
-        for (size_t at = 0; at < count; at++)                                                                       \
-            for (size_t word = 0; word < 8; word++)                                                                 \
+#define CHECK_LEVEL(level)                                                                                           \
+    bool check_##level(const Codes& codes, const Codes& queries, int radius) {                                       \
+        const auto expected = plain_search(codes, queries, static_cast<uint32_t>(radius));                           \
+        const custodes_chain chain = chain_of(radius);                                                               \
+        const size_t count = static_cast<size_t>(codes.count);                                                       \
+        custodes_hits hits{};                                                                                        \
+        Bands all(codes.count, 16), theirs(queries.count, 1);                                                        \
+        for (size_t band = 0; band < 16; band++)                                                                     \
+            custodes_##level##_band(codes.bytes.data(), codes.count, static_cast<int64_t>(band),                     \
+                                    all.starts.data() + 65537 * band, all.after.data() + count * band,               \
+                                    all.entries.data() + count * band);                                              \
+        const custodes_table whole = table_of(codes, all, 0);                                                        \
+        custodes_##level##_probe(&whole, &chain, queries.bytes.data(), queries.count, &hits);                        \
+        if (taken(hits) != expected) return false;                                                                   \
+        for (size_t band = 0; band < 16; band++) {                                                                   \
+            custodes_##level##_band(queries.bytes.data(), queries.count, static_cast<int64_t>(band),                 \
+                                    theirs.starts.data(), theirs.after.data(), theirs.entries.data());               \
+            const custodes_table one = table_of(codes, all, band), other = table_of(queries, theirs, 0);             \
+            custodes_##level##_join(&one, &other, &chain, static_cast<int64_t>(band), &hits);                        \
+        }                                                                                                            \
+        if (taken(hits) != expected) return false;                                                                   \
+        const int64_t stride = codes.count + static_cast<int64_t>(SPARE);                                            \
+        std::vector<uint32_t> columns(static_cast<size_t>(stride) * 8);                                              \
+        for (size_t at = 0; at < count; at++)                                                                        \
+            for (size_t word = 0; word < 8; word++)                                                                  \
                 std::memcpy(&columns[static_cast<size_t>(stride) * word + at], &codes.bytes[at * 32 + word * 4], 4); \
         custodes_##level##_compare(columns.data(), stride, codes.count, queries.bytes.data(), queries.count, radius, \
-                                   &hits);                                                                          \
-        return taken(hits) == expected;                                                                             \
+                                   &hits);                                                                           \
+        return taken(hits) == expected;                                                                              \
     }
 
 EACH_LEVEL(CHECK_LEVEL)
 
 }  // namespace
 
-int main(int argc, char** argv) {
-    const int rounds = argc > 1 ? std::atoi(argv[1]) : 20;
-    Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
-    for (int round = 0; round < rounds; round++) {
-        const Codes codes = random_codes(random, static_cast<int64_t>(random.below(round % 8 ? 70 : 2000)), static_cast<int>(random.below(3)));
-        Codes queries = random_codes(random, static_cast<int64_t>(random.below(40)), static_cast<int>(random.below(3)));
-        const int radius = static_cast<int>(random.below(65));
-        for (int64_t row = 0; row < queries.count && codes.count; row += 2) {  // half of them near an entry
-            std::memcpy(&queries.bytes[static_cast<size_t>(row) * 32], &codes.bytes[random.below(static_cast<uint64_t>(codes.count)) * 32], 32);
-            for (int flips = 0; flips < radius + 1; flips++) {
-                const uint64_t bit = random.below(256);
-                queries.bytes[static_cast<size_t>(row) * 32 + bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
-            }
+bool check(Random& random) {
+    const uint64_t most = random.below(8) ? 70 : 2000;
+    const Codes codes =
+        random_codes(random, static_cast<int64_t>(random.below(most)), static_cast<int>(random.below(3)));
+    Codes queries = random_codes(random, static_cast<int64_t>(random.below(40)), static_cast<int>(random.below(3)));
+    const int radius = static_cast<int>(random.below(65));
+    for (int64_t row = 0; row < queries.count && codes.count; row += 2) {  // half of them near an entry
+        const uint64_t entry = random.below(static_cast<uint64_t>(codes.count));
+        std::memcpy(&queries.bytes[static_cast<size_t>(row) * 32], &codes.bytes[entry * 32], 32);
+        for (int flips = 0; flips < radius + 1; flips++) {
+            const uint64_t bit = random.below(256);
+            queries.bytes[static_cast<size_t>(row) * 32 + bit / 8] ^= static_cast<uint8_t>(1 << (bit % 8));
         }
-#define RUN_LEVEL(level)                                                                             \
-    if (custodes_has_##level() && !check_##level(codes, queries, radius)) {                          \
-        std::printf("%s differs in round %d: %d codes, %d queries, radius %d\n", #level, round,      \
-                    static_cast<int>(codes.count), static_cast<int>(queries.count), radius);         \
-        return 1;                                                                                    \
     }
-        EACH_LEVEL(RUN_LEVEL)
+#define RUN_LEVEL(level)                                                                                    \
+    if (custodes_has_##level() && !check_##level(codes, queries, radius)) {                                 \
+        std::printf("%s differs: %d codes, %d queries, radius %d\n", #level, static_cast<int>(codes.count), \
+                    static_cast<int>(queries.count), radius);                                               \
+        return false;                                                                                       \
     }
-    return 0;
+    EACH_LEVEL(RUN_LEVEL)
+    return true;
 }

@@ -21,6 +21,7 @@ from custodes.errors import ConfigError
 from custodes.examine import Examiner
 from custodes.ledger.manifest import ListUsed
 from custodes.lists.matcher import Matcher, MatchSettings
+from custodes.lists.shelf import Shelf
 from custodes.lists.store import ListStore
 from custodes.net import FetchLimits
 from custodes.scan.settings import Pass, ScanSettings
@@ -106,6 +107,14 @@ class Site:
         named = self.lists_used() if used is None else used
         loaded = self.lists().load({item.id: item.version for item in named})
         return Examiner(Matcher(loaded, self.config.match))
+
+    def shelf(self, used: Sequence[ListUsed]) -> Shelf:
+        """These versions of lists, decrypted and indexed once for all workers of this machine."""
+        return Shelf.filled(self.lists(), {item.id: item.version for item in used})
+
+    def examiner_of(self, shelf: Shelf) -> Examiner:
+        """An examiner for the lists of a shelf, which it does not copy."""
+        return Examiner(Matcher(shelf.lists(), self.config.match, indexes=shelf.indexes()))
 
     def workers(self) -> int:
         """Worker processes for a scan."""

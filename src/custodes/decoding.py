@@ -42,8 +42,8 @@ class DecodePolicy(StrEnum):
 
     EXACT = "exact/1"
     """Full-resolution RGB to float luma: equals the reference implementation."""
-    FAST = "fast/1"
-    """The luma plane alone, JPEG at the smallest DCT scale that leaves 256 pixels on the short side: about 1 bit off on average."""
+    FAST = "fast/2"
+    """The luma plane alone, JPEG at the smallest DCT scale that leaves 384 pixels on the short side: less than 1 bit off on average."""
 
 
 class ImageLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,7 +43,8 @@ _BLEED_MAX: Final = (
 )
 # libjpeg holds every coefficient of a progressive picture, 6 bytes a pixel, and Pillow 4 more: beyond this, luma alone is decoded
 _PROGRESSIVE_EXACT_PIXELS_MAX: Final = 30_000_000
-_REDUCED_SIDE_MIN: Final = 256  # below that, tents of a reduced picture drift from the full ones
+# Below that, tents of a reduced picture drift from the full ones: a tent weighs the pixels of a block unequally, a reduced pixel is their mean.
+_REDUCED_SIDE_MIN: Final = 384
 _RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
 
 
@@ -204,11 +205,14 @@ def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixel
     return rows
 
 
-def _of_array(pixels: Pixels) -> _Picture:
+def _of_array(pixels: Pixels, policy: DecodePolicy) -> _Picture:
+    size = (pixels.shape[1], pixels.shape[0])
+    if policy is DecodePolicy.FAST and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
+        return _Picture(size, lambda top, bottom: np.asarray(Image.fromarray(pixels[top:bottom]).convert("L")))
     transparent = (
         pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) < np.iinfo(pixels.dtype).max
     )
-    return _Picture((pixels.shape[1], pixels.shape[0]), lambda top, bottom: pixels[top:bottom], transparent)
+    return _Picture(size, lambda top, bottom: pixels[top:bottom], transparent)
 
 
 def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
@@ -239,8 +243,8 @@ def _plain_mode(image: Image.Image) -> tuple[str, bool]:
     if mode in ("I", "F") or mode.startswith("I;16"):
         return "numbers", False
     if mode in ("LA", "RGBA"):
-        alpha = image.getextrema()[-1]
-        transparent = isinstance(alpha, tuple) and alpha[0] < 255
+        low = image.getchannel("A").getextrema()[0]
+        transparent = isinstance(low, int) and low < 255
         return (mode if transparent else mode[:-1] if mode == "LA" else "RGB"), transparent
     if mode in ("La", "RGBa", "PA"):
         return "RGBA", True
@@ -261,13 +265,13 @@ def _uses_transparency(image: Image.Image) -> bool:
 
 
 def _numbers(image: Image.Image) -> Callable[[int, int], Pixels]:
-    """Samples wider than a byte, scaled (not clipped) to 0..255: 16-bit by 257; wider integers and floats, whose range nobody states, by what is there."""
+    """Samples wider than a byte: 16-bit as they are; wider integers and floats, whose range nobody states, scaled (not clipped) to 0..255 by what is there."""
     width = image.size[0]
-    low, high = 0.0, 65535.0
-    if not image.mode.startswith("I;16"):
-        first, last = (float(end) for end in image.getextrema())  # type: ignore[arg-type]
-        ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-        low, high = min(first, 0.0), next((top for top in ranges if last <= top), last)
+    if image.mode.startswith("I;16"):
+        return lambda top, bottom: np.asarray(image.crop((0, top, width, bottom))).astype(np.uint16, copy=False)
+    first, last = (float(end) for end in image.getextrema())  # type: ignore[arg-type]
+    ranges = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
+    low, high = min(first, 0.0), next((top for top in ranges if last <= top), last)
     if not np.isfinite(high - low) or high <= low:
         raise Undecodable(Reason.BROKEN)
 
@@ -296,7 +300,7 @@ def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         if name == "jpeg":
             return _jpeg(data, limits, policy)
         if name == "webp" and not sniff.is_animated_webp(data):
-            return _still_webp(data, limits)
+            return _still_webp(data, limits, policy)
         return _other(sniff.strip_png(data) if name == "png" else data, name, (limits, policy))
     except MemoryError:
         raise Undecodable(Reason.DECODE_MEMORY) from None
@@ -324,13 +328,14 @@ def _is_blank(image: Image.Image) -> bool:
     return bool((extrema[:, 0] == extrema[:, 1]).all())
 
 
-def _by_second(data: bytes, name: str, limits: ImageLimits) -> Decoded:
+def _by_second(data: bytes, name: str, how: tuple[ImageLimits, DecodePolicy]) -> Decoded:
     """The last resort. What only one of two decoders can read is partial by definition."""
+    limits, policy = how
     try:
         pixels = _second(data, name)
     except _REFUSALS:
         raise Undecodable(Reason.BROKEN) from None
-    picture = _of_array(pixels)
+    picture = _of_array(pixels, policy)
     _judge_size(*picture.size, limits)
     if pixels.min() == pixels.max():
         raise Undecodable(Reason.BROKEN)
@@ -350,12 +355,16 @@ class _LoadedJpeg:
 
 
 def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
-    data, cut = sniff.cut_scans(data, limits.jpeg_scans_max)
-    layout = sniff.jpeg_layout(data) if sniff.is_progressive(data) else None
+    layout = sniff.jpeg_layout(data)
+    cut = len(layout.scans) > limits.jpeg_scans_max
+    if cut:
+        data = sniff.cut_scans(data, layout, limits.jpeg_scans_max)
+        layout = sniff.jpeg_layout(data)
     width, height = sniff.size_of(data, "jpeg") or (0, 0)
-    if layout is not None and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
+    if layout.progressive and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
         policy = DecodePolicy.FAST
-    for attempt, tolerant in ((data, False), (data + b"\xff\xd9", False), (data, True)):
+    for tail, tolerant in ((b"", False), (b"\xff\xd9", False), (b"", True)):
+        attempt = data + tail
         try:
             loaded = _load_jpeg(attempt, policy, layout, tolerant=tolerant)
         except MemoryError:
@@ -367,7 +376,8 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         if tolerant and _is_blank(loaded.image):
             break
         _judge_size(*loaded.size, limits)
-        whole = not cut and not tolerant and (_is_complete(layout) if layout else not _is_filled(attempt, loaded))
+        seen = _is_complete(layout) if layout.progressive else not _is_filled(attempt, loaded, layout)
+        whole = seen and not cut and not tolerant
         reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
         return Decoded("jpeg", *loaded.size, _jpeg_frames(loaded, policy), reason)
     if policy is DecodePolicy.EXACT:
@@ -375,24 +385,25 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
             decoded = _jpeg(data, limits, DecodePolicy.FAST)
             decoded.reason = Reason.PARTIAL_DAMAGED
             return decoded
-    return _by_second(data, "jpeg", limits)
+    return _by_second(data, "jpeg", (limits, policy))
 
 
 def _is_complete(layout: sniff.JpegLayout) -> bool:
-    return layout.ended and layout.refined
+    return layout.progressive and layout.ended and layout.refined
 
 
-def _load_jpeg(data: bytes, policy: DecodePolicy, layout: sniff.JpegLayout | None, *, tolerant: bool) -> _LoadedJpeg:
+def _load_jpeg(data: bytes, policy: DecodePolicy, layout: sniff.JpegLayout, *, tolerant: bool) -> _LoadedJpeg:
     with _pillow(tolerant=tolerant):
         image = _Jpeg(BytesIO(data))
         reduction = _reduction(image) if policy is DecodePolicy.FAST else 0
-        if reduction and layout is not None and _is_complete(layout):
+        if reduction and _is_complete(layout):
             image = _Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
         size = image.size
         if reduction:
             image.draft("L", (size[0] // reduction, size[1] // reduction))
             if image.size != (-(-size[0] // reduction), -(-size[1] // reduction)):
                 raise ValueError("unexpected scale")
+        image.decodermaxblock = len(data)  # one piece, and no copy of it
         image.load()
     return _LoadedJpeg(image, size, reduction)
 
@@ -410,21 +421,38 @@ def _reduction(image: JpegImageFile) -> int:
     return next((scale for scale in (8, 4, 2) if side >= _REDUCED_SIDE_MIN * scale), 1)
 
 
-def _is_filled(data: bytes, loaded: _LoadedJpeg) -> bool:
+def _is_filled(data: bytes, loaded: _LoadedJpeg, layout: sniff.JpegLayout) -> bool:
     """Whether the data ended before the picture did: its last block is then the flat mid-grey that libjpeg draws (jdhuff.c:
-    coefficients stay zero). A reduced pixel of that grey proves little, so the full luma plane decides.
+    coefficients stay zero). A reduced pixel of that grey proves little, so the full luma plane decides; and as a picture may end in just
+    that grey, whether more data would change it.
     """
+    width, height = loaded.image.size
+    if loaded.reduction and loaded.image.getpixel((width - 1, height - 1)) != 128:
+        return False  # nearly always
     corner = _last_block(loaded.image, max(1, loaded.reduction))
     if loaded.image.mode not in ("L", "RGB"):
         return bool(((corner == 128) | (corner == 127)).all())  # 127 where CMYK is inverted
     # Without coefficients a block of the luma plane is 128 at any scale; in colour the chroma of its neighbours bleeds into it.
     if np.abs(_luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else _BLEED_MAX):
         return False
+    full = _full_luma(data)
+    if not (_last_block(full, 1) == 128).all():
+        return False
+    if layout.restarts or len(layout.scans) != 1:
+        return True  # more data at the end would not be read
+    grey = full.histogram()[128]
+    return any(_full_luma(sniff.longer_scan(data, more * 64)).histogram()[128] != grey for more in _MORE)
+
+
+_MORE: Final = (b"\x2d\x96", b"\xd2\x69")  # complements of each other: not both can spell grey
+
+
+def _full_luma(data: bytes) -> Image.Image:
     with _pillow(tolerant=True):
-        full = _Jpeg(BytesIO(data))
-        full.draft("L", None)
-        full.load()
-    return bool((_last_block(full, 1) == 128).all())
+        image = _Jpeg(BytesIO(data))
+        image.draft("L", None)
+        image.load()
+    return image
 
 
 def _last_block(image: Image.Image, reduction: int) -> Pixels:
@@ -445,13 +473,13 @@ def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy) -> Iterator[Frame]:
 # --- all other formats ---
 
 
-def _still_webp(data: bytes, limits: ImageLimits) -> Decoded:
+def _still_webp(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
     """A WebP picture without the animation decoder that Pillow would run: a third of the time and of the memory."""
     try:
         pixels = imagecodecs.webp_decode(data)
     except _REFUSALS:
         raise Undecodable(Reason.BROKEN) from None
-    picture = _of_array(pixels)
+    picture = _of_array(pixels, policy)
     _judge_size(*picture.size, limits)
     return Decoded("webp", *picture.size, _views(picture, 0), Reason.FULL)
 
@@ -470,10 +498,10 @@ def _other(data: bytes, name: str, how: tuple[ImageLimits, DecodePolicy]) -> Dec
         if tolerant and _is_blank(image):
             break
         decoded = Decoded(name, *image.size, reason=Reason.PARTIAL_DAMAGED if tolerant else Reason.FULL)
-        announced = min(frames, sniff.count_png_frames(data)) if name == "png" else frames
+        announced = min(frames, sniff.count_png_frames(data)) if name == "png" and frames > 1 else frames
         decoded.frames = _walk(_Animation(image, announced, tolerant, decoded), limits, policy)
         return decoded
-    return _by_second(data, name, limits)
+    return _by_second(data, name, how)
 
 
 @dataclass(slots=True)

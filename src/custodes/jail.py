@@ -68,7 +68,7 @@ class _Decoder:
 
 
 _ENTRY: Final = "import custodes.zygote as zygote; zygote.main()"
-_PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CUSTODES_NATIVE")
 _CONTROL_TIMEOUT_S: Final = 60.0
 _STILLBORN_MAX: Final = 5  # decoders in a row that something outside kills before they are confined
 _LOOK_AGAIN_S: Final = 0.05

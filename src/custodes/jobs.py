@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from custodes.config import Site
-from custodes.confine import HINT
+from custodes.confine import HINT, keep_secrets
 from custodes.errors import InputError, JailError
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory
@@ -77,14 +77,29 @@ class Job:
 
     def work(self, watch: Callable[[Event], None]) -> RunReport:
         """Do what is left, add the run up, and leave the report beside it."""
-        hello = Hello(str(self.site.path), str(self.run.path.resolve()), self.workers, self.slots, self.parent)
         try:
-            result = run_jobs(LocalPool(WORKER, hello), self.todo, watch)
+            result = self._run(watch) if self.todo else ScanResult()
             self.run.sweep()
             self.run.sealed_files()  # raises if a findings file is missing or was changed
             return self._report(result)
         finally:
             os.close(self.lock)
+
+    def _run(self, watch: Callable[[Event], None]) -> ScanResult:
+        keep_secrets()  # the shelf is in this process's reach
+        shelf = self.site.shelf(self.run.manifest.lists)
+        try:
+            hello = Hello(
+                config=str(self.site.path),
+                run=str(self.run.path.resolve()),
+                workers=self.workers,
+                slots=self.slots,
+                parent=self.parent,
+                shelf=shelf.descriptors,
+            )
+            return run_jobs(LocalPool(WORKER, hello), self.todo, watch)
+        finally:
+            shelf.close()
 
     def _report(self, result: ScanResult) -> RunReport:
         report = report_of(self.run, result.failures, share_warn=self.site.config.scan.unexamined_share_warn)

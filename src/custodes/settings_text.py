@@ -101,8 +101,8 @@ lists = "lists"
 [scan]
 # Which passes a scan runs: "columns" compares the dataset's own digests (no network), "bytes" fetches or reads the images.
 #passes = ["columns", "bytes"]
-# "fast/1": luma only, JPEG decoded at a reduced scale with compensation; "exact/1": full resolution, as the PDQ reference.
-#decode_policy = "fast/1"
+# "fast/2": luma only, JPEG decoded at a reduced scale with compensation; "exact/1": full resolution, as the PDQ reference.
+#decode_policy = "fast/2"
 # Worker processes; 0: one for each processor.
 #workers = 0
 # Warn, and exit with 5 if nothing was found, when more than this share of the rows was not examined.

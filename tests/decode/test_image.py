@@ -218,6 +218,9 @@ LOSSES: dict[str, Callable[[bytes], bytes]] = {
     "only the second half": lambda data: data[len(data) // 2 :],
 }
 JPEG_LOSSES = {
+    "cut within a stuffed byte, with an end marker": lambda data: (
+        data[: data.index(b"\xff\x00", 9000) + 1] + b"\xff\xd9"
+    ),
     "cut to 60 % with an end marker": lambda data: cut(0.6)(data) + b"\xff\xd9",
     "cut to 30 % with an end marker and a tail": lambda data: cut(0.3)(data) + b"\xff\xd9" + bytes(1000),
 }
@@ -237,7 +240,7 @@ KINDS = {
 @BOTH
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_data_are_never_called_full(kind: str, policy: DecodePolicy) -> None:
-    data = saved(picture(640, 600), KINDS[kind][0], **KINDS[kind][1])
+    data = saved(picture(800, 768), KINDS[kind][0], **KINDS[kind][1])
     assert look(data, policy).reason is Reason.FULL
     losses = LOSSES | (JPEG_LOSSES if "JPEG" in kind else {})
     for name, damage in losses.items():
@@ -250,9 +253,29 @@ def test_missing_data_are_never_called_full(kind: str, policy: DecodePolicy) -> 
 def test_the_planted_absence_of_the_damage_check_is_noticed(
     policy: DecodePolicy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = JPEG_LOSSES["cut to 60 % with an end marker"](saved(picture(640, 600), "JPEG"))
-    monkeypatch.setattr(image_module, "_is_filled", lambda data, loaded: False)
+    data = JPEG_LOSSES["cut to 60 % with an end marker"](saved(picture(800, 768), "JPEG"))
+    monkeypatch.setattr(image_module, "_is_filled", lambda data, loaded, layout: False)
     assert look(data, policy).reason is Reason.FULL  # what the test above would have caught
+
+
+def ending_in_grey(size: tuple[int, int], options: dict[str, object]) -> bytes:
+    image = picture(*size).copy()
+    image.paste((128, 128, 128), (size[0] - 48, size[1] - 48, *size))
+    return saved(image, "JPEG", **options)
+
+
+@BOTH
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"quality": 20}, {"optimize": True}])
+def test_a_whole_picture_that_ends_in_the_grey_of_missing_data_is_full(
+    policy: DecodePolicy, options: dict[str, object]
+) -> None:
+    data = ending_in_grey((800, 768), options)
+    assert look(data, policy).reason is Reason.FULL
+    assert look(data + b"and more", policy).reason is Reason.FULL
+    stray = data[:9000].rstrip(b"\xff") + b"\xff\xd3" + data[9000:]  # a restart marker where there are no restarts
+    assert look(stray, policy).reason is Reason.PARTIAL_DAMAGED
+    for lost in (9, 20, 100, 4000):  # bytes of the scan; the last nine hold whole blocks, and nothing but grey
+        assert look(data[: -2 - lost] + b"\xff\xd9", policy).reason is Reason.PARTIAL_DAMAGED, lost
 
 
 HARMLESS: dict[str, Callable[[bytes], bytes]] = {
@@ -269,25 +292,25 @@ HARMLESS: dict[str, Callable[[bytes], bytes]] = {
 @BOTH
 @pytest.mark.parametrize("name", HARMLESS)
 def test_harmless_oddities_of_jpeg_change_neither_code_nor_outcome(name: str, policy: DecodePolicy) -> None:
-    data = saved(picture(640, 600), "JPEG")
+    data = saved(picture(800, 768), "JPEG")
     assert look(HARMLESS[name](data), policy) == look(data, policy)
 
 
 @BOTH
 def test_flipped_bytes_are_seen_or_refused_and_never_lost(policy: DecodePolicy) -> None:
     for kind, options in KINDS.values():
-        examined = look(flipped(saved(picture(640, 600), kind, **options)), policy)
+        examined = look(flipped(saved(picture(800, 768), kind, **options)), policy)
         assert Outcome(examined.reason).name in (OutcomeName.EXAMINED, OutcomeName.UNDECODABLE)
 
 
 def test_a_tolerant_decoder_that_shows_one_colour_has_shown_nothing() -> None:
-    data = saved(picture(640, 600), "PNG")
+    data = saved(picture(800, 768), "PNG")
     start = data.index(b"IDAT") + 4
     assert look(data[: start + 40] + bytes(len(data) - start - 40)).reason is Reason.BROKEN
 
 
 def test_damage_leaves_a_photo_recognisable_where_most_of_it_is_there() -> None:
-    data = saved(picture(640, 600), "JPEG")
+    data = saved(picture(800, 768), "JPEG")
     whole, damaged = look(data), look(data[: int(len(data) * 0.97)])
     assert damaged.reason is Reason.PARTIAL_DAMAGED
     assert distance(whole.pdq[0].code, damaged.pdq[0].code) <= 31
@@ -308,16 +331,53 @@ def test_scans_are_cut_at_the_limit(policy: DecodePolicy) -> None:
     assert at.reason is Reason.FULL
     assert over.reason is Reason.PARTIAL_DAMAGED
     assert at.pdq == over.pdq
-    data, was_cut = sniff.cut_scans(many_scans(2000), 100)
-    assert was_cut
-    assert len(sniff.jpeg_layout(data).scans) == 100
+    bomb = many_scans(2000)
+    assert len(sniff.jpeg_layout(sniff.cut_scans(bomb, sniff.jpeg_layout(bomb), 100)).scans) == 100
 
 
 def test_scan_markers_within_segments_do_not_count() -> None:
     data = saved(picture(64, 64), "JPEG")
     comment = data[:2] + b"\xff\xfe\x01\x92" + b"\xff\xda" * 200 + data[2:]
-    assert sniff.cut_scans(comment, 100) == (comment, False)
+    assert len(sniff.jpeg_layout(comment).scans) == 1
     assert look(comment).reason is Reason.FULL
+
+
+def in_three_scans(data: bytes, repeated: int = 1) -> bytes:
+    """A sequential file with a scan for each component: the data are nonsense there, the markers are not."""
+    scan = sniff.jpeg_layout(data).scans[0]
+    body = data[scan.start + 14 : -2]
+    alone = [b"\xff\xda\x00\x08\x01" + bytes((component, 0)) + b"\x00\x3f\x00" + body for component in (1, 2, 3)]
+    return data[: scan.start] + b"".join(alone * repeated) + b"\xff\xd9"
+
+
+@BOTH
+def test_sequential_files_of_many_scans_are_cut_too(policy: DecodePolicy) -> None:
+    data = saved(picture(64, 64), "JPEG")
+    assert len(sniff.jpeg_layout(in_three_scans(data, 34)).scans) == 102
+    assert look(in_three_scans(data, 34), policy).reason is Reason.PARTIAL_DAMAGED
+
+
+def test_the_walk_ends_with_the_scan_that_holds_all_components() -> None:
+    data = saved(picture(64, 64), "JPEG")
+    layout = sniff.jpeg_layout(data + data)
+    assert (layout.progressive, layout.components, len(layout.scans), layout.ended) == (False, 3, 1, False)
+    grey = sniff.jpeg_layout(saved(picture(64, 64).convert("L"), "JPEG"))
+    assert (grey.components, len(grey.scans)) == (1, 1)
+    progressive = sniff.jpeg_layout(saved(picture(64, 64), "JPEG", progressive=True))
+    assert (progressive.progressive, progressive.ended, len(progressive.scans)) == (True, True, 10)
+
+
+def kept_scans(reduction: int) -> list[tuple[bytes, int, int, int, int]]:
+    data = saved(picture(256, 256), "JPEG", progressive=True)
+    scans = sniff.jpeg_layout(sniff.luma_scans(data, sniff.jpeg_layout(data), reduction)).scans
+    return [(scan.components, scan.first, scan.last, scan.high, scan.low) for scan in scans]
+
+
+def test_of_progressive_files_the_scans_that_luma_needs_are_kept() -> None:
+    constants, lowest = (b"\1\2\3", 0, 0, 0, 1), (b"\1", 1, 5, 0, 2)
+    least = (b"\1\2\3", 0, 0, 1, 0)
+    assert kept_scans(8) == kept_scans(4) == [constants, lowest, least]
+    assert kept_scans(2) == kept_scans(1) == [constants, lowest, (b"\1", 6, 63, 0, 2), (b"\1", 1, 63, 2, 1), least]
 
 
 def chunk(name: bytes, body: bytes) -> bytes:
@@ -342,7 +402,7 @@ def test_exif_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lack_of_memory_is_its_own_outcome_and_exact_falls_back_to_fast_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = saved(picture(640, 600), "JPEG")
+    data = saved(picture(800, 768), "JPEG")
     fast = look(data, DecodePolicy.FAST)
     load = image_module._load_jpeg
 
@@ -361,22 +421,22 @@ def test_lack_of_memory_is_its_own_outcome_and_exact_falls_back_to_fast_first(mo
     assert look(data).reason is Reason.DECODE_MEMORY
 
 
-@pytest.mark.parametrize(("pixels_max", "reduction"), [(600 * 640, 1), (600 * 640 - 1, 2)])
+@pytest.mark.parametrize(("pixels_max", "reduction"), [(800 * 768, 1), (800 * 768 - 1, 2)])
 def test_progressive_pictures_too_large_for_memory_in_full_are_seen_by_their_luma(
     pixels_max: int, reduction: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(image_module, "_PROGRESSIVE_EXACT_PIXELS_MAX", pixels_max)
-    data = saved(picture(640, 600), "JPEG", progressive=True)
+    data = saved(picture(800, 768), "JPEG", progressive=True)
     assert next(iter(decode(data, LIMITS, DecodePolicy.EXACT).frames)).reduction == reduction
 
 
-@pytest.mark.parametrize(("side", "reduction"), [(511, 1), (512, 2), (1023, 2), (1024, 4), (2047, 4), (2048, 8)])
-def test_jpeg_is_reduced_only_down_to_256_pixels(side: int, reduction: int) -> None:
+@pytest.mark.parametrize(("side", "reduction"), [(767, 1), (768, 2), (1535, 2), (1536, 4), (3071, 4), (3072, 8)])
+def test_jpeg_is_reduced_only_down_to_384_pixels(side: int, reduction: int) -> None:
     data = saved(Image.new("RGB", (side, side + 40), (9, 99, 200)), "JPEG")
     frame = next(iter(decode(data, LIMITS, DecodePolicy.FAST).frames))
     assert frame.reduction == reduction
     assert frame.shape == (-(-(side + 40) // reduction), -(-side // reduction))
-    assert min(frame.shape) >= 256 or reduction == 1
+    assert min(frame.shape) >= 384 or reduction == 1
     assert frame.rows(0, 4).shape == (4, frame.shape[1])
 
 

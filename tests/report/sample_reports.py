@@ -39,7 +39,7 @@ def report_with(reasons: dict[Reason, int], **changes: Any) -> RunReport:
         demo_authority=False,
         unsafe=[],
         confinement="landlock abi 4 + seccomp",
-        decode_policy="fast/1",
+        decode_policy="fast/2",
         bytes_fetched=examined * 61_234,
         seconds=192.4,
         throughput=[Point((i + 0.5) * 3.2, 60 + 25 * math.sin(i / 5) + 9 * math.sin(i * 1.7)) for i in range(60)],

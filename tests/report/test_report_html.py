@@ -199,7 +199,7 @@ def test_a_page_says_with_what_and_for_whom_it_was_examined() -> None:
         "hotline/known, version 2026-11-01",
         "centre/shared, version v118",
         "age1ql3z7hjy…mcac8p",
-        "fast/1",
+        "fast/2",
         "landlock abi 4 + seccomp",
         "8,412 rows were examined, with the lists and versions named on this page. 3,588 rows were not",
         "12,000 rows in 6 of 6 shards; 515 MB of images fetched or read, none kept",

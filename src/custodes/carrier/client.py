@@ -65,6 +65,7 @@ ENVIRONMENT: Final = {
 }
 PASSED_ON: Final = (
     "PATH",
+    "CUSTODES_NATIVE",
     "LANG",
     "LC_ALL",
     "TZ",

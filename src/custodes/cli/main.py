@@ -51,8 +51,25 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+def tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """``--version``: what this is, and whether it has its native kernels."""
+    if wanted:
+        native = import_module("custodes.native")
+        click.echo(f"custodes {__version__}, native kernels: {native.level() or 'none'}")
+        if native.missing():
+            click.echo(f"  {native.missing()}")
+        context.exit()
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, prog_name="custodes")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=tell_version,
+    help="Say the version and the kernels in use.",
+)
 def cli() -> None:
     """Scan image datasets against the hash lists of authorities; hand findings over sealed; say what was examined.
 

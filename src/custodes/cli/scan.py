@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from custodes import native
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.errors import ExitCode, InputError
@@ -131,6 +132,8 @@ def passes_of(text: str | None) -> tuple[str, ...] | None:
 
 def conduct(job: Job, *, quiet: bool = False) -> RunReport:
     """Work a job under a progress display."""
+    if native.missing() and not quiet:
+        click.echo(f"custodes: note: {native.missing()}. Results are the same and take longer to come", err=True)
     with Progress(rows=job.run.manifest.plan["rows"], rows_done=job.rows_done, quiet=quiet) as progress:
         return job.work(progress.update)
 

@@ -1,4 +1,4 @@
-"""The shard worker process: opens the keys and lists itself, works jobs as they come, and ends with its parent.
+"""The shard worker process: opens the keys itself, maps the lists, works jobs as they come, and ends with its parent.
 
 Not a command: ``custodes.scan.pool`` starts it. The text of foreign exceptions never leaves it, because it may hold a URL.
 """
@@ -23,6 +23,7 @@ from custodes.config import Site, load_site
 from custodes.confine import die_with_parent, keep_secrets
 from custodes.errors import CustodesError, SourceError
 from custodes.ledger.run import RunDirectory
+from custodes.lists.shelf import Shelf
 from custodes.model import Reason
 from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
 from custodes.scan.rematch import rematch_shard
@@ -90,16 +91,18 @@ class Worker:
         ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers))
         self._parent = RunDirectory.open(Path(hello.parent), site.run_key()) if hello.parent else None
         self._ticker = ticker
+        shelf = Shelf({item.id: item.version for item in run.manifest.lists}, hello.shelf)
         self._tools = ShardTools(
             run=run,
             plan=plan,
             settings=settings,
-            examiner=site.examiner(run.manifest.lists),
+            examiner=site.examiner_of(shelf),
             carrier=ticker.carrier,
             recipients=site.recipients(),
             run_key=site.run_key(),
             progress=ticker,
         )
+        shelf.close()
 
     def work(self, job: ShardJob) -> ShardReport:
         """One job."""

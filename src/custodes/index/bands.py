@@ -6,6 +6,7 @@ Both give the same pairs. A pair within the radius is reported at the first band
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -102,6 +103,7 @@ def distances(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64]) -> np
     return total
 
 
+@lru_cache(maxsize=128)
 def native_chain(chain: Chain) -> native.Chain:
     """The chain as the kernels take it."""
     return native.Chain(chain.radius, tuple(int(each) for each in chain.one))
@@ -115,6 +117,8 @@ def _join_block(codes: Uint8s, table: Band, queries: Uint8s, where: tuple[int, C
     band, chain = where
     found = [NO_HITS]
     for rows, entries in _candidates(table, queries.view(np.uint16), band, chain):
+        if not len(rows):
+            continue
         apart = distances(queries.view(np.uint64)[rows], codes.view(np.uint64)[entries])
         pairs = np.column_stack((rows, entries, apart))[apart <= chain.radius]
         differ = queries.view(np.uint16)[pairs[:, 0]] ^ codes.view(np.uint16)[pairs[:, 1]]
@@ -129,14 +133,14 @@ def _candidates(
     """Pairs (query row, entry) at which this band is a start as far as it and the two after it tell."""
     after = _after(queries, band)
     probes = MASKS[: MASKS_END[chain.one[band]]]
-    ones = np.bitwise_count(probes)
     values = (queries[:, band, None] ^ probes).ravel()
+    asked = np.repeat(np.arange(len(queries)), len(probes))
+    limit = np.tile((chain.three[band] - np.bitwise_count(probes).astype(np.int8)).astype(np.uint8), len(queries))
     for part, at in expand(table.starts[values], table.starts[values.astype(np.int64) + 1]):
-        rows, probe = np.divmod(part, len(probes))
-        differ = table.after[at] ^ after[rows]
-        second = ones[probe] + np.bitwise_count(differ & np.uint32(0xFFFF))
-        third = ones[probe] + np.bitwise_count(differ)
-        may = (second <= chain.two[band]) & (third <= chain.three[band])
+        rows = asked[part]
+        may = (
+            np.bitwise_count(table.after[at] ^ after[rows]) <= limit[part]
+        )  # that two bands are near enough is looked at later
         yield rows[may], table.entries[at[may]].astype(np.int64)
 
 

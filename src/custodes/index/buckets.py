@@ -115,7 +115,7 @@ class Buckets:
         def work(part: Uint8s) -> Runs:
             return self._search(active, part) if active else self._search_by_numpy(part)
 
-        step = min(step, -(-len(queries) // max(threads, 1)))
+        step = min(step, -(-len(queries) // threads))
         starts = range(0, len(queries), step)
         found = in_threads(work, [(queries[start : start + step],) for start in starts], threads)
         for start, runs in zip(starts, found, strict=True):

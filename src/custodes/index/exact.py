@@ -70,20 +70,25 @@ class ExactIndex:
 
     def search(self, queries: Uint8s, *, threads: int = 1) -> ExactMatches:
         """All pairs (query row, id) whose codes are equal, for queries uint8[m, k]."""
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
         queries = self._fitting(queries, "queries")
         found = [(NONE, NONE)]
         for part in self._entries:
             found += _pairs(part, part.segment.search(queries, threads))
         return _sorted(np.concatenate([rows for rows, _ in found]), np.concatenate([ids for _, ids in found]))
 
-    def save(self, path: Path) -> None:
-        """Write the index, folded, as docs/formats/index-file.md says. Raises StorageError where the disk refuses."""
+    def save(self, target: Path | BinaryIO) -> None:
+        """Write the index, folded, as docs/formats/index-file.md says: to a path, replaced whole, or into an open file.
+
+        Raises StorageError where the disk refuses.
+        """
         self.fold()
         segment, ids = Buckets.build(np.empty((0, self._size_bytes), np.uint8)), NONE
         for part in self._entries:
             segment, ids = part.segment, part.all_ids() if part.ids is not None else np.array([part.first])
         write_index(
-            Path(path),
+            target,
             _KIND,
             {"codes": segment.sorted_codes, "heads": segment.heads, "order": segment.order, "ids": ids},
         )

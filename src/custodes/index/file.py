@@ -44,25 +44,34 @@ class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sections: tuple[_Section, ...]
 
 
-def write_index(path: Path, kind: str, arrays: Mapping[str, Array]) -> None:
-    """Write the arrays aside, sync, and give them the name. Raises StorageError where the disk refuses."""
+def write_index(target: Path | BinaryIO, kind: str, arrays: Mapping[str, Array]) -> None:
+    """Write the arrays: aside, synced and then named, or into an open file as it is. Raises StorageError where the disk refuses."""
     plain = {name: np.ascontiguousarray(array, dtype=_TYPES[array.dtype.name]) for name, array in arrays.items()}
-    head = _head(kind, plain)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    if not isinstance(target, Path):
+        _write(target, kind, plain)
+        return
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         try:
             with open(aside, "xb", opener=_private) as file:
-                file.write(head)
-                for array in plain.values():
-                    file.write(bytes(-file.tell() % _ALIGNMENT))
-                    file.write(_content(array))
+                _write(file, kind, plain)
                 file.flush()
                 os.fsync(file.fileno())
-            aside.replace(path)
+            aside.replace(target)
         finally:
             aside.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+        raise StorageError(f"could not write {target}: {error.strerror or error}") from error
+
+
+def _write(file: BinaryIO, kind: str, arrays: Mapping[str, Array]) -> None:
+    head = _head(kind, arrays)
+    file.write(head)
+    at = len(head)
+    for array in arrays.values():
+        file.write(bytes(-at % _ALIGNMENT))
+        file.write(_content(array))
+        at += -at % _ALIGNMENT + array.nbytes
 
 
 def read_index(source: Path | BinaryIO, kind: str, *, mapped: bool) -> dict[str, Array]:

@@ -95,9 +95,7 @@ class Growing(Generic[S]):
     def put(self, segment: S, ids: Int64s | None, first: int | None = None) -> None:
         """Add a segment as it is."""
         part = Part(segment, ids, self._next if first is None else first)
-        self._next = max(
-            self._next, int(part.all_ids().max()) + 1 if ids is not None else part.first + len(segment)
-        )
+        self._next = max(self._next, int(part.all_ids().max()) + 1 if ids is not None else part.first + len(segment))
         self.parts.append(part)
 
     def withdraw(self, ids: Int64s) -> int:

@@ -88,8 +88,11 @@ class HammingIndex:
         queries = checked_codes(queries, CODE_BYTES)
         return self._matches([compare(part.segment.codes, queries, radius) for part in self._entries])
 
-    def save(self, path: Path) -> None:
-        """Write the index, folded, as docs/formats/index-file.md says. Raises StorageError where the disk refuses."""
+    def save(self, target: Path | BinaryIO) -> None:
+        """Write the index, folded, as docs/formats/index-file.md says: to a path, replaced whole, or into an open file.
+
+        Raises StorageError where the disk refuses.
+        """
         self.fold()
         arrays: dict[str, Uint8s | Uint32s | Int64s] = {"codes": np.empty((0, CODE_BYTES), np.uint8)}
         for part in self._entries:
@@ -100,7 +103,7 @@ class HammingIndex:
             }
             if part.segment.tables:
                 arrays |= part.segment.tables._asdict()
-        write_index(Path(path), _KIND, arrays)
+        write_index(target, _KIND, arrays)
 
     @classmethod
     def load(cls, source: Path | BinaryIO, *, mapped: bool = True, resident: bool = True) -> HammingIndex:
@@ -123,8 +126,12 @@ class HammingIndex:
     def _matches(self, found: list[Hits]) -> HammingMatches:
         columns: list[tuple[Int64s, Int64s, Int64s]] = [(NONE, NONE, NONE)]
         for part, hits in zip(self._entries, found, strict=True):
+            if not len(hits):
+                continue
             rows, entries, distances = (hits[part.held(hits[:, 1])]).T
             columns.append((rows.astype(np.int64), part.ids_of(entries), distances.astype(np.int64)))
+        if len(columns) == 1:
+            return HammingMatches(NONE, NONE, NONE)
         rows64, ids, bits = (np.concatenate(column) for column in zip(*columns, strict=True))
         order = np.lexsort((bits, ids, rows64))
         return HammingMatches(rows64[order], ids[order], bits[order])

@@ -51,6 +51,7 @@ class Segment:
         self.resident = resident
         self.tables = tables
         self._columns: Uint32s | None = None
+        self._native: native.Table | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -98,8 +99,9 @@ class Segment:
         kernels, tables = native.kernels(), self.tables
         assert kernels is not None
         assert tables is not None
-        table = native.table(self.codes, tables.starts, tables.after, tables.entries)
-        limits = native_chain(chain)
+        if self._native is None:
+            self._native = native.table(self.codes, tables.starts, tables.after, tables.entries)
+        table, limits = self._native, native_chain(chain)
         return _in_parts(lambda part: kernels.hits("probe", table, limits, part, len(part)), queries, threads)
 
     def _joined(self, queries: Uint8s, chain: Chain, threads: int) -> Hits:
@@ -140,6 +142,8 @@ def _columns(codes: Uint8s) -> Uint32s:
 
 
 def _in_parts(work: Callable[[Uint8s], Hits], queries: Uint8s, threads: int) -> Hits:
+    if threads == 1:
+        return work(queries)
     step = -(-len(queries) // threads)
     parts = [(queries[start : start + step],) for start in range(0, len(queries), step)]
     return _together([(number * step, hits) for number, hits in enumerate(in_threads(work, parts, threads))])

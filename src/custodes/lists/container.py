@@ -133,7 +133,7 @@ def encode(header: ListHeader, contents: Contents) -> tuple[bytes, bytes]:
     return MAGIC + _block(msgspec.json.encode(header)), b"".join(parts)
 
 
-def decode(plaintext: bytes | bytearray) -> tuple[ListHeader, Contents, memoryview]:
+def decode(plaintext: bytes | bytearray | memoryview) -> tuple[ListHeader, Contents, memoryview]:
     """The header, the contents as read-only views of ``plaintext``, and the body for its digest.
 
     ListError when malformed.

@@ -7,7 +7,7 @@ match leads to is for the policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Kind, Signal
 from custodes.pdq import FORMS, forms_of
 
-__all__ = ["FORMS", "ExactHits", "MatchSettings", "Matcher", "NearHits"]
+__all__ = ["FORMS", "ExactHits", "Indexes", "MatchSettings", "Matcher", "NearHits", "indexes_of"]
 
 Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
@@ -60,6 +60,19 @@ class NearHits(NamedTuple):
     forms: Int64s
 
 
+class Indexes(NamedTuple):
+    """An index over the entries of all lists, for each kind: list after list, numbered from 0."""
+
+    exact: Mapping[Kind, ExactIndex]
+    pdq: HammingIndex | None
+
+    def items(self) -> Iterator[tuple[Kind, ExactIndex | HammingIndex]]:
+        """Kinds and their indexes."""
+        yield from self.exact.items()
+        if self.pdq is not None:
+            yield Kind.PDQ, self.pdq
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class _Part:
     """The entries of one kind in one list, and the number that the first of them has among all entries of the kind."""
@@ -73,7 +86,11 @@ class Matcher:
     """The lists of a scan, indexed. Holds entries in memory and never prints them."""
 
     def __init__(
-        self, loaded: LoadedLists, settings: Mapping[str, MatchSettings] | None = None, forms: Forms | None = None
+        self,
+        loaded: LoadedLists,
+        settings: Mapping[str, MatchSettings] | None = None,
+        forms: Forms | None = None,
+        indexes: Indexes | None = None,
     ) -> None:
         if not loaded.lists or not loaded.kinds:
             raise ListError(
@@ -83,10 +100,8 @@ class Matcher:
         self.kinds = loaded.kinds
         self.versions = loaded.versions
         self._parts = {kind: _parts(loaded, kind) for kind in loaded.kinds}
-        self._exact = {
-            kind: ExactIndex.build(_codes(self._parts[kind])) for kind in loaded.kinds if kind is not Kind.PDQ
-        }
-        self._near = _Near(self._parts[Kind.PDQ], given, forms) if Kind.PDQ in self._parts else None
+        self._exact, pdq = indexes or indexes_of(loaded)
+        self._near = _Near(self._parts[Kind.PDQ], pdq, given, forms) if pdq is not None else None
 
     def exact(self, kind: Kind, codes: Uint8s) -> ExactHits:
         """Entries of this kind equal to the rows of uint8[n, size]; none for a kind of which no list has entries."""
@@ -123,10 +138,12 @@ class Matcher:
 class _Near:
     """One index for the PDQ entries of all lists, searched as wide as the widest list asks and narrowed for each."""
 
-    def __init__(self, parts: list[_Part], settings: Mapping[str, MatchSettings], forms: Forms | None) -> None:
+    def __init__(
+        self, parts: list[_Part], index: HammingIndex, settings: Mapping[str, MatchSettings], forms: Forms | None
+    ) -> None:
         used = [settings.get(part.of.id, MatchSettings()) for part in parts]
         sizes = [len(part.columns) for part in parts]
-        self._index = HammingIndex.build(_codes(parts))
+        self._index = index
         self._forms = forms or forms_of
         self._distance_max = np.repeat([each.pdq_distance_bits for each in used], sizes)
         self._quality_min = np.repeat([each.pdq_quality_min for each in used], sizes)
@@ -154,6 +171,15 @@ class _Near:
 
 _NONE: Final[Int64s] = np.empty(0, dtype=np.int64)
 _NO_HITS: Final = NearHits(_NONE, _NONE, _NONE, _NONE)
+
+
+def indexes_of(loaded: LoadedLists, threads: int = 1) -> Indexes:
+    """Index the entries of all lists."""
+    codes = {kind: _codes(_parts(loaded, kind)) for kind in loaded.kinds}
+    return Indexes(
+        {kind: ExactIndex.build(array) for kind, array in codes.items() if kind is not Kind.PDQ},
+        HammingIndex.build(codes[Kind.PDQ], threads=threads) if Kind.PDQ in codes else None,
+    )
 
 
 def _parts(loaded: LoadedLists, kind: Kind) -> list[_Part]:

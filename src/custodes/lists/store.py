@@ -29,7 +29,7 @@ from custodes.errors import InputError, ListError, StorageError
 from custodes.lists.container import ROLES, Contents, ListHeader, Provenance, collect, decode, encode
 from custodes.model import Entry, Kind, Role
 
-__all__ = ["ImportReport", "ListStore", "ListSummary", "LoadedList", "LoadedLists", "Provenance"]
+__all__ = ["ImportReport", "ListStore", "ListSummary", "LoadedList", "LoadedLists", "Provenance", "loaded_list"]
 
 _LIST_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _VERSION: Final = re.compile(r"([1-9][0-9]{0,9})-[0-9a-f]{12}")
@@ -89,6 +89,11 @@ class LoadedLists:
         return tuple(kind for kind in Kind if any(kind in loaded.contents.kinds for loaded in self.lists))
 
 
+def loaded_list(list_id: str, version: str, plaintext: bytearray | memoryview) -> LoadedList:
+    """A list from what ``ListStore.plaintext`` gave: its arrays are views of it."""
+    return LoadedList(list_id, version, decode(plaintext)[1])
+
+
 class ListStore:
     """The folder of an operator's lists: ``<list id>/<version>.list`` and ``<list id>/current``."""
 
@@ -146,6 +151,12 @@ class ListStore:
             raise self._none()
         return LoadedLists(tuple(self._load(list_id, version)[1] for list_id, version in sorted(wanted.items())))
 
+    def plaintext(self, list_id: str, version: str) -> bytearray:
+        """A version as ``loaded_list`` reads it: decrypted, and what its name says."""
+        plaintext = self._decrypted(list_id, version)
+        self._checked(list_id, version, plaintext)
+        return plaintext
+
     def remove(self, list_id: str) -> None:
         """Delete a list in all its versions."""
         self._known([list_id])
@@ -186,11 +197,14 @@ class ListStore:
         return version
 
     def _load(self, list_id: str, version: str) -> tuple[ListHeader, LoadedList]:
+        return self._checked(list_id, version, self._decrypted(list_id, version))
+
+    def _decrypted(self, list_id: str, version: str) -> bytearray:
         if not _VERSION.fullmatch(version):
             raise ListError(f"{version!r} is not a version of a list")
         path = self._folder(list_id) / f"{version}{_SUFFIX}"
         try:
-            plaintext = unlock_buffer(self._key, path.read_bytes(), _context(list_id, version))
+            return unlock_buffer(self._key, path.read_bytes(), _context(list_id, version))
         except OSError as error:
             hint = f"lists there are: {', '.join(self.ids()) or 'none'}"
             raise ListError(f"cannot read version {version} of list {list_id}: {error.strerror}", hint=hint) from error
@@ -198,6 +212,8 @@ class ListStore:
             raise ListError(
                 f"cannot open list {list_id}: {error}", hint="check lists.key, or import the list again"
             ) from error
+
+    def _checked(self, list_id: str, version: str, plaintext: bytearray) -> tuple[ListHeader, LoadedList]:
         header, contents, body = decode(plaintext)
         if self._digest(body) != version.partition("-")[2] or header.list != list_id or not len(contents):
             raise ListError(f"list {list_id} is not what its name says", hint="import the list again")

@@ -28,13 +28,14 @@ DEATHS_MAX: Final = 3
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """First message to a worker process: where the configuration and the run lie. Keys and lists it opens itself."""
+    """First message to a worker process: where the configuration and the run lie, and what it was born with of the lists (see ``lists.shelf``)."""
 
     config: str
     run: str
     workers: int
     slots: int = 1
     parent: str = ""
+    shelf: dict[str, int] = {}
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
@@ -168,7 +169,9 @@ class LocalPool:
             self._start()
 
     def _start(self) -> None:
-        process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter, constant arguments
+            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=tuple(self._hello.shelf.values())
+        )
         worker = _Worker(process)
         assert process.stdin is not None
         assert process.stdout is not None
