@@ -20,14 +20,15 @@ extern "C" {
 #endif
 
 /* Grows with every change to this file. */
-#define CUSTODES_INTERFACE 1
+#define CUSTODES_INTERFACE 2
 
 /* Codes sorted by the value of each of their 16 bands. `count` codes of 32 bytes; for each band 65,537 `starts`, `count`
- * `after` (the 32 bits that follow the band) and `count` `entries` (rows of codes). `after` ends in 16 spare words. */
+ * `near` (the next band), `far` (the one after it) and `entries` (rows of codes). `near` and `far` end in 32 spare. */
 typedef struct {
     const uint8_t* codes;
     const uint32_t* starts;
-    const uint32_t* after;
+    const uint16_t* near;
+    const uint16_t* far;
     const uint32_t* entries;
     int64_t count;
 } custodes_table;

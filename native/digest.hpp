@@ -184,8 +184,8 @@ CUSTODES_SHA inline void write_all(const Digests& digests, uint8_t* out) {
     for (int i = 0; i < 13; i++) write_big(out + MD5_BYTES + 4 * i, big[i]);
 }
 
-// The last one or two blocks: the rest of the message, a one bit, zeros, and the length in bits, which MD5 writes in the
-// other order. So they are taken twice.
+// The last one or two blocks: the rest of the message, a one bit, zeros, and the length in bits, which MD5 writes in
+// the other order. So they are taken twice.
 CUSTODES_SHA inline void finish(Digests digests, const uint8_t* rest, uint64_t size, uint8_t* out) {
     const uint64_t left = size % BLOCK_BYTES, length = left < BLOCK_BYTES - 8 ? BLOCK_BYTES : 2 * BLOCK_BYTES;
     const uint64_t bits = 8 * size;

@@ -1,11 +1,12 @@
 // Equality search over codes of one length, from 8 to 64 bytes.
 //
-// A code's 64-bit key chooses its bucket, about four codes to one. A bucket's head is 64 bits: in the low half the place
-// where its codes start, in the high half a Bloom filter of three bits for each of them. So nearly every miss ends at
-// one look into memory. In a bucket codes are sorted, as numbers of 64 bits, the first ones first; equal ones keep their
-// order. Whatever codes somebody chooses, even all in one bucket, an answer costs two binary searches and no more.
+// A code's 64-bit key chooses its bucket, about four codes to one. A bucket's head is 64 bits: in the low half where
+// its codes start, in the high half a Bloom filter of three bits for each of them. So nearly every miss ends at one
+// look into memory. In a bucket codes are sorted, as numbers of 64 bits, the first one first; equal ones keep their
+// order.
+// Whatever codes somebody chooses, even all for one bucket, an answer costs two binary searches and no more.
 //
-// Keys, buckets and filters are those of src/custodes/index/exact.py, bit for bit: an index is searched by either.
+// Keys, buckets and filters are those of src/custodes/index/buckets.py, bit for bit: either searches what either built.
 #pragma once
 
 #include <cstdlib>

@@ -7,9 +7,9 @@
 //
 //     d[i] <= t[i],   d[i] + d[i+1] <= t[i] + t[i+1] + 1,   d[i] + d[i+1] + d[i+2] <= t[i] + t[i+1] + t[i+2] + 2.
 //
-// Call it a start. Entries are sorted by the value of every band, with the 32 bits of the two bands after it beside
-// them ("after"), so a start is found by looking at the few values near the query's own, and nearly everything else
-// dies in those 32 bits. A pair is reported at its first start alone, so no pair is reported twice.
+// Call it a start. Entries are sorted by the value of every band, with the two bands after it beside them ("near" and
+// "far"), so a start is found by looking at the few values close to the query's own, and nearly everything else dies
+// in those 32 bits. A pair is reported at its first start alone, so no pair is reported twice.
 #pragma once
 
 #include <cstdlib>
@@ -30,9 +30,8 @@ inline uint32_t band_value(const uint8_t* code, int band) {
     return value;
 }
 
-inline uint32_t band_after(const uint8_t* code, int band) {
-    return band_value(code, (band + 1) % BANDS) | band_value(code, (band + 2) % BANDS) << 16;
-}
+inline uint32_t band_near(const uint8_t* code, int band) { return band_value(code, (band + 1) % BANDS); }
+inline uint32_t band_far(const uint8_t* code, int band) { return band_value(code, (band + 2) % BANDS); }
 
 inline uint32_t distance(const uint8_t* a, const uint8_t* b) {
     uint64_t x[4], y[4];
@@ -150,7 +149,9 @@ class Candidates {
 // --- tables ---
 
 struct BandArrays {
-    uint32_t *starts, *after, *entries;
+    uint32_t* starts;
+    uint16_t *near, *far;
+    uint32_t* entries;
 };
 
 inline void sort_by_band(const uint8_t* codes, int64_t count, int band, BandArrays out) {
@@ -161,19 +162,20 @@ inline void sort_by_band(const uint8_t* codes, int64_t count, int band, BandArra
     for (int64_t i = count - 1; i >= 0; i--) {  // from behind, so that starts end where they should and order is kept
         const uint8_t* code = codes + CODE_BYTES * i;
         const uint32_t at = --out.starts[band_value(code, band)];
-        out.after[at] = band_after(code, band);
+        out.near[at] = static_cast<uint16_t>(band_near(code, band));
+        out.far[at] = static_cast<uint16_t>(band_far(code, band));
         out.entries[at] = static_cast<uint32_t>(i);
     }
 }
 
 // --- one query at a time ---
 
+// Band by band: first ask for the memory of all runs, then look at those of the band before, whose memory has come.
 class Probe {
   public:
     Probe(const custodes_table& table, const Limits& limits, Candidates* candidates)
         : table_(table), limits_(limits), candidates_(candidates) {}
 
-    // Gather the runs of one band while those of the band before are on their way from memory.
     bool search(uint32_t row, const uint8_t* query) {
         Runs *now = &runs_[0], *before = &runs_[1];
         before->count = 0;
@@ -185,32 +187,37 @@ class Probe {
             before = now;
             now = next;
         }
-        return look(row, query, *before) && candidates_->flush();
+        return look(row, query, *before) && confirm(row, query) && candidates_->flush();
     }
 
   private:
-    // A stretch of entries to look at: those whose band has one value near the query's.
+    // A stretch of entries to look at: those whose band has one value close to the query's.
     struct Run {
         uint32_t at, count;
-        int limit;  // bits that the 32 after may differ in
+        int ones;  // bits in which the band differs
     };
     struct Runs {
         int band, count;
         Run run[Masks::COUNT];
     };
+    // A place whose band and the next are near enough.
+    struct Place {
+        uint32_t at;
+        int band, bits;
+    };
 
     void gather(const uint8_t* query, int band, Runs* runs) const {
         const uint32_t* starts = table_.starts + int64_t{VALUES + 1} * band;
-        const uint32_t* after = table_.after + table_.count * band;
+        const uint16_t* near = table_.near + table_.count * band;
         const uint32_t value = band_value(query, band);
         int count = 0, probe = 0;
         for (int ones = 0; ones <= limits_.one[band]; ones++) {
             for (; probe < NEAR_MASKS.end[ones]; probe++) {
-                const uint32_t at = starts[value ^ NEAR_MASKS.mask[probe]],
-                               end = starts[(value ^ NEAR_MASKS.mask[probe]) + 1];
+                const uint32_t at = starts[value ^ NEAR_MASKS.mask[probe]];
+                const uint32_t end = starts[(value ^ NEAR_MASKS.mask[probe]) + 1];
                 if (at == end) continue;
-                for (uint32_t line = at; line < end && line < at + AHEAD; line += 16) prefetch(after + line);
-                runs->run[count++] = {at, end - at, limits_.three[band] - ones};
+                for (uint32_t line = at; line < end && line < at + AHEAD; line += 32) prefetch(near + line);
+                runs->run[count++] = {at, end - at, ones};
             }
         }
         runs->band = band;
@@ -218,35 +225,68 @@ class Probe {
     }
 
     bool look(uint32_t row, const uint8_t* query, const Runs& runs) {
-        const uint32_t* after = table_.after + table_.count * runs.band;
-        const uint32_t* entries = table_.entries + table_.count * runs.band;
-        const Lanes own = all(band_after(query, runs.band));
+        const uint16_t* near = table_.near + table_.count * runs.band;
+        const Halves own = all_halves(band_near(query, runs.band));
         for (int i = 0; i < runs.count; i++) {
             const Run& run = runs.run[i];
-            const Lanes limit = all(static_cast<uint32_t>(run.limit));
-            for (uint32_t from = 0; from < run.count; from += LANES) {
-                uint32_t found = bits(at_most(differing(load(after + run.at + from), own), limit));
+            const int most = limits_.two[runs.band] - run.ones;
+            if (most < 0) continue;
+            const Halves limit = all_halves(static_cast<uint32_t>(most));
+            for (uint32_t from = 0; from < run.count; from += HALVES) {
+                uint32_t found = halves_within(load_halves(near + run.at + from), own, limit);
                 for (uint32_t lane = from; found; found >>= 1, lane++)
-                    if ((found & 1) && lane < run.count && !candidates_->add(row, entries[run.at + lane], runs.band))
+                    if ((found & 1) && lane < run.count && !keep({run.at + lane, runs.band, run.ones}, row, query))
                         return false;
             }
         }
         return true;
     }
 
-    static constexpr uint32_t AHEAD = 256;  // entries of a run asked for ahead; the processor guesses the rest
+    bool keep(Place place, uint32_t row, const uint8_t* query) {
+        prefetch(table_.far + table_.count * place.band + place.at);
+        prefetch(table_.entries + table_.count * place.band + place.at);
+        places_[kept_++] = place;
+        return kept_ < KEPT_MAX || confirm(row, query);
+    }
+
+    // The same with the third band, now that it has come.
+    bool confirm(uint32_t row, const uint8_t* query) {
+        const int kept = kept_;
+        kept_ = 0;
+        for (int i = 0; i < kept; i++) {
+            const Place& place = places_[i];
+            const int64_t at = table_.count * place.band + place.at;
+            const uint32_t near = popcount64(table_.near[at] ^ band_near(query, place.band));
+            const uint32_t far = popcount64(table_.far[at] ^ band_far(query, place.band));
+            if (place.bits + static_cast<int>(near + far) > limits_.three[place.band]) continue;
+            if (!candidates_->add(row, table_.entries[at], place.band)) return false;
+        }
+        return true;
+    }
+
+    static constexpr uint32_t AHEAD = 512;  // entries of a run asked for ahead; the processor guesses the rest
+    static constexpr int KEPT_MAX = 64;
     const custodes_table& table_;
     const Limits& limits_;
     Candidates* candidates_;
+    Place places_[KEPT_MAX];
+    int kept_ = 0;
     Runs runs_[2];
 };
 
 // --- many queries at once ---
 
-// Queries whose band has a value near a given one, side by side.
+// Queries by the value of one band, with the 32 bits after it in one word.
+struct Sorted {
+    const uint32_t* starts;
+    const uint32_t* after;
+    const uint32_t* rows;
+};
+
+// Queries whose band has a value close to a given one, side by side.
 class Neighbours {
   public:
-    Neighbours(const custodes_table& queries, uint32_t* space) : after_(space), queries_(queries) {}
+    Neighbours(const Sorted& queries, uint32_t* space) : after_(space), queries_(queries) {}
 
     void gather(uint32_t value, int ones_max) {
         int64_t count = 0;
@@ -272,12 +312,12 @@ class Neighbours {
         int probe = 0;
         while (end_[probe] <= place) probe++;
         const int64_t first = probe ? end_[probe - 1] : 0;
-        return queries_.entries[at_[probe] + (place - first)];
+        return queries_.rows[at_[probe] + (place - first)];
     }
 
   private:
     uint32_t* after_;  // room for all queries and LANES more
-    const custodes_table& queries_;
+    const Sorted& queries_;
     uint32_t at_[Masks::COUNT];
     int64_t end_[Masks::COUNT];
 };
@@ -310,7 +350,7 @@ class Join {
     bool compare_four(const Neighbours& near, Range<int64_t> places, Lanes limit, Range<uint32_t> entries) {
         Lanes own[TOGETHER];
         for (uint32_t i = 0; i < TOGETHER; i++)
-            own[i] = all(table_.after[entries.from + i < entries.to ? entries.from + i : entries.from]);
+            own[i] = all(after(entries.from + i < entries.to ? entries.from + i : entries.from));
         for (int64_t at = places.from; at < places.to; at += LANES) {
             const Lanes theirs = load(near.after() + at);
             Found found[TOGETHER];
@@ -321,6 +361,8 @@ class Join {
         }
         return true;
     }
+
+    uint32_t after(uint32_t at) const { return table_.near[at] | static_cast<uint32_t>(table_.far[at]) << 16; }
 
     bool take(const Neighbours& near, Range<int64_t> places, uint32_t found, uint32_t entry) {
         for (int64_t at = places.from; found; found >>= 1, at++)
@@ -334,12 +376,36 @@ class Join {
     Candidates* candidates_;
 };
 
-inline bool join_band(const custodes_table& table, const custodes_table& queries, int band, const Limits& limits,
+struct Queries {
+    const uint8_t* codes;
+    int64_t count;
+};
+
+// `space` has room for 65,537 starts and three times as many words as there are queries, and LANES more twice.
+inline Sorted sort_queries(Queries queries, int band, uint32_t* space) {
+    uint32_t *starts = space, *after = starts + VALUES + 1, *rows = after + queries.count + LANES;
+    std::memset(starts, 0, (VALUES + 1) * sizeof *starts);
+    for (int64_t i = 0; i < queries.count; i++) starts[band_value(queries.codes + CODE_BYTES * i, band)]++;
+    uint32_t end = 0;
+    for (uint32_t value = 0; value <= VALUES; value++) starts[value] = end += starts[value];
+    for (int64_t i = queries.count - 1; i >= 0; i--) {
+        const uint8_t* code = queries.codes + CODE_BYTES * i;
+        const uint32_t at = --starts[band_value(code, band)];
+        after[at] = band_near(code, band) | band_far(code, band) << 16;
+        rows[at] = static_cast<uint32_t>(i);
+    }
+    for (int i = 0; i < LANES; i++) after[queries.count + i] = 0;
+    return {starts, after, rows};
+}
+
+inline bool join_band(const custodes_table& table, Queries queries, int band, const Limits& limits,
                       Candidates* candidates) {
     if (limits.one[band] < 0 || queries.count == 0) return true;
-    void* space = std::malloc(static_cast<size_t>(queries.count + LANES) * sizeof(uint32_t));
+    const size_t words = VALUES + 1 + 3 * static_cast<size_t>(queries.count) + 2 * LANES;
+    uint32_t* const space = static_cast<uint32_t*>(std::malloc(words * sizeof(uint32_t)));
     if (!space) return false;
-    Neighbours near(queries, static_cast<uint32_t*>(space));
+    const Sorted sorted = sort_queries(queries, band, space);
+    Neighbours near(sorted, space + VALUES + 1 + 2 * queries.count + LANES);
     Join join(table, band, limits, candidates);
     bool done = true;
     for (uint32_t value = 0; value < VALUES && done; value++) {

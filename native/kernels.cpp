@@ -11,15 +11,17 @@
 
 using namespace custodes::CUSTODES_LEVEL;
 
-// Sort codes by one band: 65,537 starts, then after and entries of `count` each.
-KERNEL(band)(const uint8_t* codes, int64_t count, int64_t band, uint32_t* starts, uint32_t* after, uint32_t* entries) {
-    sort_by_band(codes, count, static_cast<int>(band), {starts, after, entries});
+// Sort codes by one band: 65,537 starts, then near, far and entries of `count` each.
+KERNEL(band)
+(const uint8_t* codes, int64_t count, int64_t band, uint32_t* starts, uint16_t* near, uint16_t* far,
+ uint32_t* entries) {
+    sort_by_band(codes, count, static_cast<int>(band), {starts, near, far, entries});
     return 0;
 }
 
 // All pairs of a query and an entry within the radius, one query at a time.
-KERNEL(probe)(const custodes_table* table, const custodes_chain* chain, const uint8_t* queries, int64_t count,
-              custodes_hits* hits) {
+KERNEL(probe)
+(const custodes_table* table, const custodes_chain* chain, const uint8_t* queries, int64_t count, custodes_hits* hits) {
     const Limits limits(*chain);
     Candidates candidates(queries, table->codes, limits, hits);
     Probe probe(*table, limits, &candidates);
@@ -28,24 +30,29 @@ KERNEL(probe)(const custodes_table* table, const custodes_chain* chain, const ui
     return 0;
 }
 
-// The pairs that are reported at one band, of all queries; both tables are those of this band alone.
-KERNEL(join)(const custodes_table* table, const custodes_table* queries, const custodes_chain* chain, int64_t band,
-             custodes_hits* hits) {
+// The pairs that are reported at one band, of all queries together; the table is that of this band alone.
+KERNEL(join)
+(const custodes_table* table, const custodes_chain* chain, int64_t band, const uint8_t* queries, int64_t count,
+ custodes_hits* hits) {
     const Limits limits(*chain);
-    Candidates candidates(queries->codes, table->codes, limits, hits);
-    return join_band(*table, *queries, static_cast<int>(band), limits, &candidates) ? 0 : 1;
+    Candidates candidates(queries, table->codes, limits, hits);
+    return join_band(*table, {queries, count}, static_cast<int>(band), limits, &candidates) ? 0 : 1;
 }
 
 // All pairs within the radius by comparing everything; `columns` are the codes' eight words of 32 bits, `stride` apart.
-KERNEL(compare)(const uint32_t* columns, int64_t stride, int64_t count, const uint8_t* queries, int64_t rows,
-                int64_t radius, custodes_hits* hits) {
+KERNEL(compare)
+(const uint32_t* columns, int64_t stride, int64_t count, const uint8_t* queries, int64_t rows, int64_t radius,
+ custodes_hits* hits) {
     const Columns codes{columns, stride, count};
     for (int64_t row = 0; row < rows; row++)
-        if (!compare_all(codes, queries + CODE_BYTES * row, static_cast<uint32_t>(row), static_cast<uint32_t>(radius), hits)) return 1;
+        if (!compare_all(codes, queries + CODE_BYTES * row, static_cast<uint32_t>(row), static_cast<uint32_t>(radius),
+                         hits))
+            return 1;
     return 0;
 }
 
-// Put codes in the order of an exact index: `buckets` + 1 heads, zeroed before; which row stands where; the rows so ordered.
+// Put codes in the order of an exact index: `buckets` + 1 heads, zeroed before; which row stands where; the rows so
+// ordered.
 KERNEL(exact_build)(const custodes_exact* rows, uint64_t* heads, uint32_t* order, uint8_t* codes) {
     return exact_build(*rows, {heads, order, codes}) ? 0 : 1;
 }
@@ -56,21 +63,21 @@ KERNEL(exact_search)(const custodes_exact* index, const uint8_t* queries, int64_
 }
 
 // `count` weighted sums of the rows of a band, from the tent `first` on, whose begin is the first row of the band.
-KERNEL(pdq_rows_uint8)(const uint8_t* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count,
-                       float* out) {
+KERNEL(pdq_rows_uint8)
+(const uint8_t* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count, float* out) {
     sum_rows(band, columns, *tents, {first, count}, out);
     return 0;
 }
 
-KERNEL(pdq_rows_float32)(const float* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count,
-                         float* out) {
+KERNEL(pdq_rows_float32)
+(const float* band, int64_t columns, const custodes_tents* tents, int64_t first, int64_t count, float* out) {
     sum_rows(band, columns, *tents, {first, count}, out);
     return 0;
 }
 
 // 64 rows of weighted sums to the 64 x 64 luma, and to 129 bytes: the code, its three reflections, the quality.
-KERNEL(pdq)(const float* rows, int64_t columns, const custodes_tents* tents, const float* dct, float* luma,
-            uint8_t* out) {
+KERNEL(pdq)
+(const float* rows, int64_t columns, const custodes_tents* tents, const float* dct, float* luma, uint8_t* out) {
     void* space = std::malloc(static_cast<size_t>(columns) * FLOATS * sizeof(float));
     if (!space) return 1;
     sum_columns(rows, columns, *tents, static_cast<float*>(space), luma);

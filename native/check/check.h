@@ -48,13 +48,13 @@ class Random {
 
 extern "C" {
 void custodes_release(void* memory);
-#define DECLARE_HAMMING(level)                                                                                \
-    int custodes_has_##level(void);                                                                           \
-    int custodes_##level##_band(const uint8_t*, int64_t, int64_t, uint32_t*, uint32_t*, uint32_t*);           \
-    int custodes_##level##_probe(const custodes_table*, const custodes_chain*, const uint8_t*, int64_t,       \
-                                 custodes_hits*);                                                             \
-    int custodes_##level##_join(const custodes_table*, const custodes_table*, const custodes_chain*, int64_t, \
-                                custodes_hits*);                                                              \
+#define DECLARE_HAMMING(level)                                                                                  \
+    int custodes_has_##level(void);                                                                             \
+    int custodes_##level##_band(const uint8_t*, int64_t, int64_t, uint32_t*, uint16_t*, uint16_t*, uint32_t*);  \
+    int custodes_##level##_probe(const custodes_table*, const custodes_chain*, const uint8_t*, int64_t,         \
+                                 custodes_hits*);                                                               \
+    int custodes_##level##_join(const custodes_table*, const custodes_chain*, int64_t, const uint8_t*, int64_t, \
+                                custodes_hits*);                                                                \
     int custodes_##level##_compare(const uint32_t*, int64_t, int64_t, const uint8_t*, int64_t, int64_t, custodes_hits*);
 EACH_LEVEL(DECLARE_HAMMING)
 }

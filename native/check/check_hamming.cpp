@@ -11,7 +11,7 @@ namespace {
 
 using Pair = std::tuple<uint32_t, uint32_t, uint32_t>;
 
-constexpr size_t SPARE = 16;
+constexpr size_t SPARE = 32;
 
 struct Codes {
     std::vector<uint8_t> bytes;
@@ -54,17 +54,23 @@ std::vector<Pair> taken(custodes_hits& hits) {
 
 // Arrays of one band, or of all 16 one after the other.
 struct Bands {
-    std::vector<uint32_t> starts, after, entries;
+    std::vector<uint32_t> starts, entries;
+    std::vector<uint16_t> near, far;
     Bands(int64_t count, size_t bands)
         : starts(65537 * bands),
-          after(static_cast<size_t>(count) * bands + SPARE),
-          entries(static_cast<size_t>(count) * bands) {}
+          entries(static_cast<size_t>(count) * bands),
+          near(static_cast<size_t>(count) * bands + SPARE),
+          far(static_cast<size_t>(count) * bands + SPARE) {}
 };
 
 custodes_table table_of(const Codes& codes, const Bands& bands, size_t band) {
     const size_t count = static_cast<size_t>(codes.count);
-    return {codes.bytes.data(), bands.starts.data() + 65537 * band, bands.after.data() + count * band,
-            bands.entries.data() + count * band, codes.count};
+    return {codes.bytes.data(),
+            bands.starts.data() + 65537 * band,
+            bands.near.data() + count * band,
+            bands.far.data() + count * band,
+            bands.entries.data() + count * band,
+            codes.count};
 }
 
 custodes_chain chain_of(int radius) {
@@ -80,19 +86,18 @@ custodes_chain chain_of(int radius) {
         const custodes_chain chain = chain_of(radius);                                                               \
         const size_t count = static_cast<size_t>(codes.count);                                                       \
         custodes_hits hits{};                                                                                        \
-        Bands all(codes.count, 16), theirs(queries.count, 1);                                                        \
+        Bands all(codes.count, 16);                                                                                  \
         for (size_t band = 0; band < 16; band++)                                                                     \
             custodes_##level##_band(codes.bytes.data(), codes.count, static_cast<int64_t>(band),                     \
-                                    all.starts.data() + 65537 * band, all.after.data() + count * band,               \
-                                    all.entries.data() + count * band);                                              \
+                                    all.starts.data() + 65537 * band, all.near.data() + count * band,                \
+                                    all.far.data() + count * band, all.entries.data() + count * band);               \
         const custodes_table whole = table_of(codes, all, 0);                                                        \
         custodes_##level##_probe(&whole, &chain, queries.bytes.data(), queries.count, &hits);                        \
         if (taken(hits) != expected) return false;                                                                   \
         for (size_t band = 0; band < 16; band++) {                                                                   \
-            custodes_##level##_band(queries.bytes.data(), queries.count, static_cast<int64_t>(band),                 \
-                                    theirs.starts.data(), theirs.after.data(), theirs.entries.data());               \
-            const custodes_table one = table_of(codes, all, band), other = table_of(queries, theirs, 0);             \
-            custodes_##level##_join(&one, &other, &chain, static_cast<int64_t>(band), &hits);                        \
+            const custodes_table one = table_of(codes, all, band);                                                   \
+            custodes_##level##_join(&one, &chain, static_cast<int64_t>(band), queries.bytes.data(), queries.count,   \
+                                    &hits);                                                                          \
         }                                                                                                            \
         if (taken(hits) != expected) return false;                                                                   \
         const int64_t stride = codes.count + static_cast<int64_t>(SPARE);                                            \

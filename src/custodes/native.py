@@ -47,7 +47,7 @@ LEVELS: Final = ("avx512", "avx2", "neon", "baseline")
 NONE: Final = "none"
 """The level that uses no native code."""
 
-_INTERFACE: Final = 1  # CUSTODES_INTERFACE in native/custodes.h
+_INTERFACE: Final = 2  # CUSTODES_INTERFACE in native/custodes.h
 _FILE: Final = Path(__file__).with_name(
     {"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so")
 )
@@ -59,7 +59,8 @@ class Table(ctypes.Structure):
     _fields_ = (
         ("codes", ctypes.c_void_p),
         ("starts", ctypes.c_void_p),
-        ("after", ctypes.c_void_p),
+        ("near", ctypes.c_void_p),
+        ("far", ctypes.c_void_p),
         ("entries", ctypes.c_void_p),
         ("count", ctypes.c_int64),
     )
@@ -71,12 +72,11 @@ class Chain(ctypes.Structure):
     _fields_ = (("radius", ctypes.c_uint32), ("threshold", ctypes.c_int32 * 16))
 
 
-def table(codes: Uint8s, starts: Uint32s, after: Uint32s, entries: Uint32s) -> Table:
-    """Pointers to the arrays of a table. Keep the arrays as long as it."""
-    for array in (codes, starts, after, entries):
-        if not array.flags.c_contiguous:
-            raise ValueError("a kernel takes contiguous arrays")
-    return Table(codes.ctypes.data, starts.ctypes.data, after.ctypes.data, entries.ctypes.data, len(codes))
+def table(codes: Uint8s, *arrays: npt.NDArray[np.unsignedinteger]) -> Table:
+    """Pointers to codes, starts, near, far and entries. Keep the arrays as long as it."""
+    if not all(array.flags.c_contiguous for array in (codes, *arrays)):
+        raise ValueError("a kernel takes contiguous arrays")
+    return Table(codes.ctypes.data, *(array.ctypes.data for array in arrays), len(codes))
 
 
 class Tents(ctypes.Structure):

@@ -82,7 +82,8 @@ def test_every_level_finds_what_a_dictionary_finds(
 
 
 @pytest.mark.soak
-@settings(max_examples=10_000, deadline=None)
+@pytest.mark.timeout(1800)
+@settings(max_examples=3000, deadline=None)
 @given(st.integers(0, 2**32), st.integers(8, 64), st.sampled_from(EXACT_SHAPES), st.integers(0, 3000))
 def test_every_level_finds_what_a_dictionary_finds_in_full(
     seed: int, size: int, shape: Callable[..., Uint8s], count: int

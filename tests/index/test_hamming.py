@@ -171,7 +171,7 @@ def test_an_entry_costs_what_the_documentation_says(level: str) -> None:
     count = 200_000
     rng = np.random.default_rng(1)
     codes, ids = uniform(rng, count, 32), rng.permutation(count)
-    fixed = 16 * 65_537 * 4 + 64
+    fixed = 16 * 65_537 * 4 + 2 * 64
     assert HammingIndex.build(codes, ids).nbytes == count * (32 + 8 + 16 * 8) + fixed
     assert HammingIndex.build(codes, ids, resident=False).nbytes == count * (32 + 8)
     assert HammingIndex.build(codes).nbytes == count * (32 + 16 * 8) + fixed
@@ -311,7 +311,7 @@ BAD_TABLES: dict[str, Callable[[segment.Tables], segment.Tables]] = {
     "a start past the end": lambda tables: altered(tables, "starts", (3, 65536), TABLES_MIN + 1),
     "starts that fall": lambda tables: altered(tables, "starts", (3, 40_000), 0),
     "a first start that is not 0": lambda tables: altered(tables, "starts", (0, 0), 1),
-    "too few words after": lambda tables: tables._replace(after=tables.after[:-1]),
+    "too few words near": lambda tables: tables._replace(near=tables.near[:-1]),
     "too few entries": lambda tables: tables._replace(entries=np.ascontiguousarray(tables.entries[:, :-1])),
 }
 

@@ -40,10 +40,10 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "if (limits.is_start(d, i)) return false;",
         "if (limits.is_start(d, i)) return true;",
     ),
-    "probed lists are cut too short by one bit": (
+    "the next band must be nearer by one bit": (
         "hamming.hpp",
-        "{at, end - at, limits_.three[band] - ones}",
-        "{at, end - at, limits_.three[band] - ones - 1}",
+        "const int most = limits_.two[runs.band] - run.ones;",
+        "const int most = limits_.two[runs.band] - run.ones - 1;",
     ),
     "the last of four entries is dropped": (
         "hamming.hpp",

@@ -1,4 +1,4 @@
-"""Mistakes planted in the C++ source of the exact index are caught by the comparison that the suite makes of every level."""
+"""Mistakes planted in the C++ sources of the exact index and of the digests are caught by their check programs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from custodes import digests
+
 from .test_sanitizers import run
 from .toolchain import NATIVE, build, needs_compiler
 
 pytestmark = needs_compiler()
 
 # what stands in exact.hpp, what stands there instead
-FAULTS: dict[str, tuple[str, str]] = {
+EXACT_FAULTS: dict[str, tuple[str, str]] = {
     "the last word of a code is not compared": (
         "const uint64_t x = word(a, i), y = word(b, i);",
         "const uint64_t x = word(a, i), y = i + 1 < words() || i == 0 ? word(b, i) : x;",
@@ -39,16 +41,33 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
-    right, wrong = FAULTS[name]
-    source = tmp_path / "native"
-    shutil.copytree(NATIVE, source)
-    text = (source / "exact.hpp").read_text()
-    assert text.count(right) == 1
-    (source / "exact.hpp").write_text(text.replace(right, wrong))
+# what stands in digest.hpp, what stands there instead
+DIGEST_FAULTS: dict[str, tuple[str, str]] = {
+    "the length needs one byte less than it does": ("left < BLOCK_BYTES - 8 ?", "left < BLOCK_BYTES - 7 ?"),
+    "MD5's length is in the order of the others": ("shas.md5 = digests.md5;", ""),
+    "a constant has one wrong bit": ("0xC67178F2}", "0xC67178F3}"),
+    "one group of SHA-1 is left out": ("if (PART % 4 == 3) sha1", "if (PART % 4 == 3 && PART < 15) sha1"),
+}
+
+
+def is_caught(program: str, file: str, change: tuple[str, str], folder: Path) -> bool:
+    shutil.copytree(NATIVE, folder / "native")
+    source = folder / "native" / file
+    text = source.read_text()
+    assert text.count(change[0]) == 1
+    source.write_text(text.replace(*change))
     try:
-        program = build.Build(source=source).check("check_exact", tmp_path)
+        return run(build.Build(source=folder / "native").check(program, folder), 60, 1).returncode == 1
     except build.BuildError as error:
         pytest.fail(str(error))
-    assert run(program, 60, 1).returncode == 1
+
+
+@pytest.mark.parametrize("change", EXACT_FAULTS.values(), ids=EXACT_FAULTS)
+def test_planted_fault_in_the_exact_index_is_caught(change: tuple[str, str], tmp_path: Path) -> None:
+    assert is_caught("check_exact", "exact.hpp", change, tmp_path)
+
+
+@pytest.mark.skipif(digests._ONE_PASS is None, reason="NOT TESTED: this machine has no SHA instructions")
+@pytest.mark.parametrize("change", DIGEST_FAULTS.values(), ids=DIGEST_FAULTS)
+def test_planted_fault_in_the_digests_is_caught(change: tuple[str, str], tmp_path: Path) -> None:
+    assert is_caught("check_digest", "digest.hpp", change, tmp_path)

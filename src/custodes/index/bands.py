@@ -30,13 +30,14 @@ __all__ = [
     "sort_band",
 ]
 
+Uint16s = npt.NDArray[np.uint16]
 Uint32s = npt.NDArray[np.uint32]
 Hits = npt.NDArray[np.uint32]
 """Pairs, uint32[n, 3]: query row, entry, distance in bits."""
 
 CODE_BYTES: Final = 32
 VALUES: Final = 1 << 16
-SPARE: Final = 16  # words after the last that a vector load may touch
+SPARE: Final = 32  # numbers after the last that a vector load may touch
 NO_HITS: Final[Hits] = np.empty((0, 3), dtype=np.uint32)
 
 _PROBES_AT_ONCE: Final = 1 << 17
@@ -44,12 +45,13 @@ _PAIRS_AT_ONCE: Final = 1 << 22
 
 
 class Band(NamedTuple):
-    """Codes by the value of one band: value v has ``entries[starts[v]:starts[v + 1]]``. ``after`` is the 32 bits that follow the band in each, the nearer
-    band in the low half, and ``SPARE`` words more.
+    """Codes by the value of one band: value v has ``entries[starts[v]:starts[v + 1]]``. ``near`` is the band after it in each, ``far`` the one after that;
+    ``SPARE`` words follow both.
     """
 
     starts: Uint32s
-    after: Uint32s
+    near: Uint16s
+    far: Uint16s
     entries: Uint32s
 
 
@@ -57,24 +59,25 @@ def sort_band(codes: Uint8s, band: int, into: Band | None = None) -> Band:
     """Sort codes uint8[n, 32] by one band."""
     count = len(codes)
     if into is None:
-        empty = np.empty(VALUES + 1, np.uint32), np.zeros(count + SPARE, np.uint32), np.empty(count, np.uint32)
-        into = Band(*empty)
+        near, far = np.zeros((2, count + SPARE), np.uint16)
+        into = Band(np.empty(VALUES + 1, np.uint32), near, far, np.empty(count, np.uint32))
     if kernels := native.kernels():
-        kernels.call("band", codes, count, band, into.starts, into.after, into.entries)
+        kernels.call("band", codes, count, band, *into)
         return into
     values = codes.view(np.uint16)
     into.entries[:] = np.argsort(values[:, band], kind="stable")
     into.starts[0] = 0
     np.cumsum(np.bincount(values[:, band], minlength=VALUES), out=into.starts[1:])
-    into.after[:count] = _after(values, band)[into.entries]
+    into.near[:count] = values[into.entries, (band + 1) % BANDS]
+    into.far[:count] = values[into.entries, (band + 2) % BANDS]
     return into
 
 
 def join(codes: Uint8s, table: Band, queries: Uint8s, band: int, chain: Chain) -> Hits:
-    """The pairs that are reported at this band. ``table`` is that of ``codes``; the queries are sorted here."""
+    """The pairs that are reported at this band; ``table`` is that of ``codes``."""
     if kernels := native.kernels():
-        theirs = sort_band(queries, band)
-        return kernels.hits("join", _table(codes, table), _table(queries, theirs), native_chain(chain), band)
+        pointers = native.table(codes, *table)
+        return kernels.hits("join", pointers, native_chain(chain), band, queries, len(queries))
     step = max(1, _PROBES_AT_ONCE // MASKS_END[chain.one[band]])
     blocks = [queries[start : start + step] for start in range(0, len(queries), step)]
     found = [_join_block(codes, table, block, (band, chain)) for block in blocks]
@@ -109,10 +112,6 @@ def native_chain(chain: Chain) -> native.Chain:
     return native.Chain(chain.radius, tuple(int(each) for each in chain.one))
 
 
-def _table(codes: Uint8s, band: Band) -> native.Table:
-    return native.table(codes, band.starts, band.after, band.entries)
-
-
 def _join_block(codes: Uint8s, table: Band, queries: Uint8s, where: tuple[int, Chain]) -> Hits:
     band, chain = where
     found = [NO_HITS]
@@ -131,19 +130,15 @@ def _candidates(
     table: Band, queries: npt.NDArray[np.uint16], band: int, chain: Chain
 ) -> Iterator[tuple[Int64s, Int64s]]:
     """Pairs (query row, entry) at which this band is a start as far as it and the two after it tell."""
-    after = _after(queries, band)
+    near, far = queries[:, (band + 1) % BANDS], queries[:, (band + 2) % BANDS]
     probes = MASKS[: MASKS_END[chain.one[band]]]
     values = (queries[:, band, None] ^ probes).ravel()
     asked = np.repeat(np.arange(len(queries)), len(probes))
-    limit = np.tile((chain.three[band] - np.bitwise_count(probes).astype(np.int8)).astype(np.uint8), len(queries))
+    ones = np.tile(np.bitwise_count(probes), len(queries))
     for part, at in expand(table.starts[values], table.starts[values.astype(np.int64) + 1]):
-        rows = asked[part]
-        may = (
-            np.bitwise_count(table.after[at] ^ after[rows]) <= limit[part]
-        )  # that two bands are near enough is looked at later
-        yield rows[may], table.entries[at[may]].astype(np.int64)
-
-
-def _after(bands: npt.NDArray[np.uint16], band: int) -> Uint32s:
-    nearer = bands[:, (band + 1) % BANDS].astype(np.uint32)
-    return nearer | bands[:, (band + 2) % BANDS].astype(np.uint32) << np.uint32(16)
+        second = ones[part] + np.bitwise_count(table.near[at] ^ near[asked[part]])
+        may = np.flatnonzero(second <= chain.two[band])
+        rows, places = asked[part[may]], at[may]
+        third = second[may] + np.bitwise_count(table.far[places] ^ far[rows])
+        close = third <= chain.three[band]
+        yield rows[close], table.entries[places[close]].astype(np.int64)

@@ -20,14 +20,14 @@ import numpy.typing as npt
 
 from custodes.errors import InputError, StorageError
 
-__all__ = ["read_index", "write_index"]
+__all__ = ["Array", "read_index", "write_index"]
 
 Array = npt.NDArray[np.generic]
 
 MAGIC: Final = b"custidx1"
 _ALIGNMENT: Final = 64
 _HEAD_MAX: Final = 65_536
-_TYPES: Final = {"uint8": "|u1", "uint32": "<u4", "uint64": "<u8", "int64": "<i8"}
+_TYPES: Final = {"uint8": "|u1", "uint16": "<u2", "uint32": "<u4", "uint64": "<u8", "int64": "<i8"}
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,15 +6,15 @@ Source: Norouzi, Punjani, Fleet, Fast Exact Search in Hamming Space with Multi-I
 from __future__ import annotations
 
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 
 from custodes.errors import InputError
 from custodes.index.arrays import NONE, Int64s, Uint8s, checked_codes
-from custodes.index.bands import CODE_BYTES, SPARE, VALUES, Hits, Uint32s, compare
+from custodes.index.bands import CODE_BYTES, SPARE, VALUES, Hits, compare
 from custodes.index.chain import BANDS, HAMMING_RADIUS_MAX, chain_of
-from custodes.index.file import read_index, write_index
+from custodes.index.file import Array, read_index, write_index
 from custodes.index.growing import Growing
 from custodes.index.segment import Segment, Tables
 
@@ -94,7 +94,7 @@ class HammingIndex:
         Raises StorageError where the disk refuses.
         """
         self.fold()
-        arrays: dict[str, Uint8s | Uint32s | Int64s] = {"codes": np.empty((0, CODE_BYTES), np.uint8)}
+        arrays: dict[str, Array] = {"codes": np.empty((0, CODE_BYTES), np.uint8)}
         for part in self._entries:
             part.segment.prepare(threads=1)
             arrays = {
@@ -116,7 +116,7 @@ class HammingIndex:
         codes = cast(Uint8s, arrays["codes"])
         if len(codes):
             ids = cast(Int64s, arrays["ids"])
-            tables = Tables(*(cast(Uint32s, arrays[name]) for name in Tables._fields)) if "starts" in arrays else None
+            tables = Tables(*(cast(Any, arrays[name]) for name in Tables._fields)) if "starts" in arrays else None
             _judge(codes, ids, tables)
             segment = Segment(codes, tables if resident else None, resident=resident)
             alone = len(ids) == 1
@@ -143,10 +143,11 @@ def _judge(codes: Uint8s, ids: Int64s, tables: Tables | None) -> None:
     sound = codes.dtype == np.uint8 and codes.shape == (count, CODE_BYTES)
     sound = sound and ids.dtype == np.int64 and ids.shape in ((count,), (1,))
     if sound and tables is not None:
-        shapes = ((BANDS, VALUES + 1), (BANDS * count + SPARE,), (BANDS, count))
-        sound = all(
-            array.dtype == np.uint32 and array.shape == shape for array, shape in zip(tables, shapes, strict=True)
-        )
+        wide, narrow = np.dtype(np.uint32), np.dtype(np.uint16)
+        row = (BANDS * count + SPARE,)
+        forms = [(wide, (BANDS, VALUES + 1)), (narrow, row), (narrow, row), (wide, (BANDS, count))]
+        given: tuple[Any, ...] = tables
+        sound = [(array.dtype, array.shape) for array in given] == forms
         sound = sound and bool((tables.starts[:, 0] == 0).all() and (tables.starts[:, -1] == count).all())
         sound = sound and bool((tables.starts[:, 1:] >= tables.starts[:, :-1]).all())
         sound = sound and int(tables.entries.max()) < count

@@ -13,7 +13,19 @@ import numpy as np
 
 from custodes import native
 from custodes.index.arrays import Uint8s, in_threads
-from custodes.index.bands import NO_HITS, SPARE, VALUES, Band, Hits, Uint32s, compare, join, native_chain, sort_band
+from custodes.index.bands import (
+    NO_HITS,
+    SPARE,
+    VALUES,
+    Band,
+    Hits,
+    Uint16s,
+    Uint32s,
+    compare,
+    join,
+    native_chain,
+    sort_band,
+)
 from custodes.index.chain import BANDS, Chain
 
 __all__ = ["TABLES_MIN", "Segment", "Tables"]
@@ -29,16 +41,18 @@ _JOIN_MIN: Final = (
 
 
 class Tables(NamedTuple):
-    """The tables of all bands: ``starts`` uint32[16, 65537], ``after`` uint32[16 n + SPARE], ``entries`` uint32[16, n]."""
+    """The tables of all bands: ``starts`` uint32[16, 65537], ``near`` and ``far`` uint16[16 n + SPARE], ``entries`` uint32[16, n]."""
 
     starts: Uint32s
-    after: Uint32s
+    near: Uint16s
+    far: Uint16s
     entries: Uint32s
 
     def band(self, band: int) -> Band:
         """The table of one band: views."""
         count = self.entries.shape[1]
-        return Band(self.starts[band], self.after[count * band : count * (band + 1) + SPARE], self.entries[band])
+        with_spare = slice(count * band, count * (band + 1) + SPARE)
+        return Band(self.starts[band], self.near[with_spare], self.far[with_spare], self.entries[band])
 
 
 class Segment:
@@ -100,7 +114,7 @@ class Segment:
         assert kernels is not None
         assert tables is not None
         if self._native is None:
-            self._native = native.table(self.codes, tables.starts, tables.after, tables.entries)
+            self._native = native.table(self.codes, *tables)
         table, limits = self._native, native_chain(chain)
         return _in_parts(lambda part: kernels.hits("probe", table, limits, part, len(part)), queries, threads)
 
@@ -127,9 +141,9 @@ class Segment:
 
 def _sorted(codes: Uint8s, threads: int) -> Tables:
     count = len(codes)
-    starts, after = np.empty((BANDS, VALUES + 1), np.uint32), np.empty(BANDS * count + SPARE, np.uint32)
-    after[-SPARE:] = 0
-    tables = Tables(starts, after, np.empty((BANDS, count), np.uint32))
+    near, far = (np.empty(BANDS * count + SPARE, np.uint16) for _ in range(2))
+    near[-SPARE:] = far[-SPARE:] = 0
+    tables = Tables(np.empty((BANDS, VALUES + 1), np.uint32), near, far, np.empty((BANDS, count), np.uint32))
     in_threads(lambda band: sort_band(codes, band, tables.band(band)), [(band,) for band in range(BANDS)], threads)
     return tables
 
