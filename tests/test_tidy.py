@@ -26,8 +26,8 @@ ARROWS: dict[str, set[str]] = {
     "channel": {"errors"},
     "confine": {"errors"},
     "crypto": {"errors"},
-    "digests": {"model"},
-    "pdq": {"model"},
+    "digests": {"model", "native"},
+    "pdq": {"model", "native"},
     "url": {"model"},
     "decoding": {"model", "sniff"},
     "handover": {"errors", "crypto"},
@@ -65,6 +65,7 @@ ARROWS: dict[str, set[str]] = {
     "cli": {
         "errors",
         "model",
+        "native",
         "channel",
         "confine",
         "decoding",

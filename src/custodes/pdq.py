@@ -138,9 +138,10 @@ def _halfway(rows: Rows, lines: _Axis, columns: int) -> Floats:
     step = max(1, _TERMS // (lines.support * columns))
     for first, band in _bands(rows, lines, step):
         tents = slice(first, first + step)
-        picked = band[lines.begin[tents] - lines.begin[first] + np.arange(lines.support)[:, None]]
-        weights = lines.weights[tents].T[:, :, None]
-        halfway[tents] = _sum_in_order(np.multiply(picked, weights, dtype=np.float32, order="C"))
+        picked = lines.begin[tents] - lines.begin[first] + np.arange(lines.support)[:, None]
+        terms = band.take(picked, axis=0).astype(np.float32)
+        terms *= lines.weights[tents].T[:, :, None]
+        halfway[tents] = _sum_in_order(terms)
     return halfway
 
 
@@ -153,9 +154,10 @@ def luma64(rows: Rows, width: int, height: int, reduction: int = 1) -> Floats:
     lines, columns = _axis(height, reduction), _axis(width, reduction)
     if kernels := native.kernels():
         return _by_kernels(kernels, rows, lines, columns)[0]
-    halfway = _halfway(rows, lines, columns.samples)
-    picked = halfway.T[columns.begin + np.arange(columns.support)[:, None]]
-    return np.ascontiguousarray(_sum_in_order(np.multiply(picked, columns.weights.T[:, :, None], order="C")).T)
+    turned = np.ascontiguousarray(_halfway(rows, lines, columns.samples).T)
+    terms = turned.take(columns.begin + np.arange(columns.support)[:, None], axis=0)
+    terms *= columns.weights.T[:, :, None]
+    return np.ascontiguousarray(_sum_in_order(terms).T)
 
 
 def _by_kernels(kernels: native.Kernels, rows: Rows, lines: _Axis, columns: _Axis) -> tuple[Floats, bytes]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from custodes import native
+
 from .toolchain import build, needs_compiler
 
 PROJECT = Path(__file__).parents[2]
@@ -74,3 +76,10 @@ def test_with_a_compiler_the_wheel_has_the_kernels_and_without_one_the_same_answ
     assert quick[0] == plain[0]
     assert quick[1] != plain[1]
     assert plain[1] == "None the native library was not built: no C++17 compiler was found when custodes was installed"
+
+
+@needs_compiler()
+def test_the_library_that_this_suite_tests_is_there_and_of_these_sources() -> None:
+    """Without it every test of a level would pass over NumPy alone. ``make setup`` builds it."""
+    assert native.missing() == ""
+    assert set(native.levels()) >= {"baseline"}
