@@ -56,7 +56,7 @@ class Part(Generic[S]):
 
     def ids_of(self, entries: npt.NDArray[np.integer]) -> Int64s:
         """The ids of these entries."""
-        return entries.astype(np.int64) + self.first if self.ids is None else self.ids[entries]
+        return entries + np.int64(self.first) if self.ids is None else self.ids[entries]
 
     def held(self, entries: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
         """Which of these entries are not withdrawn."""

@@ -15,7 +15,7 @@ from custodes.index.arrays import NONE, Int64s, Uint8s, checked_codes
 from custodes.index.bands import CODE_BYTES, SPARE, VALUES, Hits, compare
 from custodes.index.chain import BANDS, HAMMING_RADIUS_MAX, chain_of
 from custodes.index.file import Array, read_index, write_index
-from custodes.index.growing import Growing
+from custodes.index.growing import Growing, Part
 from custodes.index.segment import Segment, Tables
 
 __all__ = ["HAMMING_RADIUS_MAX", "HammingIndex", "HammingMatches"]
@@ -124,17 +124,24 @@ class HammingIndex:
         return index
 
     def _matches(self, found: list[Hits]) -> HammingMatches:
-        columns: list[tuple[Int64s, Int64s, Int64s]] = [(NONE, NONE, NONE)]
-        for part, hits in zip(self._entries, found, strict=True):
-            if not len(hits):
-                continue
-            rows, entries, distances = (hits[part.held(hits[:, 1])]).T
-            columns.append((rows.astype(np.int64), part.ids_of(entries), distances.astype(np.int64)))
-        if len(columns) == 1:
-            return HammingMatches(NONE, NONE, NONE)
-        rows64, ids, bits = (np.concatenate(column) for column in zip(*columns, strict=True))
-        order = np.lexsort((bits, ids, rows64))
-        return HammingMatches(rows64[order], ids[order], bits[order])
+        pairs = [_named(part, hits) for part, hits in zip(self._entries, found, strict=True) if len(hits)]
+        if not pairs:
+            return _NO_MATCHES
+        rows, ids, bits = pairs[0] if len(pairs) == 1 else map(np.concatenate, zip(*pairs, strict=True))
+        if len(rows) < 2:
+            return HammingMatches(rows, ids, bits)
+        order = np.lexsort((bits, ids, rows))
+        return HammingMatches(rows[order], ids[order], bits[order])
+
+
+_NO_MATCHES: Final = HammingMatches(NONE, NONE, NONE)
+
+
+def _named(part: Part[Segment], hits: Hits) -> tuple[Int64s, Int64s, Int64s]:
+    """Rows, ids and distances of the hits of a part, without what is withdrawn."""
+    kept = hits if part.gone is None else hits[part.held(hits[:, 1])]
+    rows, entries, bits = kept.astype(np.int64).T
+    return rows, part.ids_of(entries), bits
 
 
 def _judge(codes: Uint8s, ids: Int64s, tables: Tables | None) -> None:
