@@ -12,6 +12,7 @@ import subprocess
 from bytes_bench import bench_bytes
 from columns_bench import bench_columns
 from digests_bench import bench_crypto, bench_digests
+from drift_bench import bench_drift
 from membership_bench import bench_membership
 from rematch_bench import bench_rematch
 from search_bench import bench_search
@@ -22,6 +23,7 @@ BENCHES = {
     "start": bench_start,
     "crypto": bench_crypto,
     "digests": bench_digests,
+    "drift": bench_drift,
     "columns": bench_columns,
     "membership": bench_membership,
     "search": bench_search,

@@ -39,13 +39,14 @@ def test_with_every_default_uncommented_the_configuration_is_the_same() -> None:
     ("text", "said"),
     [
         ("[fetch]\nconnect_timeout_s = 0\n", "connect_timeout_s must be"),
+        ('[scan]\ndecode_policy = "fast/1"\n', "decode_policy fast/1 is not made any more: use fast/2 or exact/1"),
         ("[fetch]\ntimeout = 3\n", "unknown field `timeout`"),
         ("[scan]\npasses = ['embeddings']\n", r"\$\.scan\.passes"),
         ("[match.a]\npdq_distance_bits = 65\n", "pdq_distance_bits must be"),
         ("[authority]\nrecipients = 'age1x'\n", r"\$\.authority\.recipients"),
         ("scan = [", "Invalid value"),
     ],
-    ids=["out of range", "unknown", "no such pass", "too far", "not a list", "not TOML"],
+    ids=["out of range", "an old policy", "unknown", "no such pass", "too far", "not a list", "not TOML"],
 )
 def test_a_setting_that_does_not_fit_is_named_by_its_place(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "custodes.toml").write_text(text)

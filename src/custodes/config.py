@@ -59,6 +59,8 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("workers must be 0 (one for each processor) or more")
         if not 0 <= self.unexamined_share_warn <= 1:
             raise ValueError("unexamined_share_warn must be between 0 and 1")
+        if self.decode_policy is DecodePolicy.FAST_1:
+            raise ValueError("decode_policy fast/1 is not made any more: use fast/2 or exact/1")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -44,6 +44,8 @@ class DecodePolicy(StrEnum):
     """Full-resolution RGB to float luma: equals the reference implementation."""
     FAST = "fast/2"
     """The luma plane alone, JPEG at the smallest DCT scale that leaves 384 pixels on the short side: less than 1 bit off on average."""
+    FAST_1 = "fast/1"
+    """Of earlier versions, reduced to 256 pixels: known where their runs are read, and not made any more."""
 
 
 class ImageLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
