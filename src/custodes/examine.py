@@ -8,9 +8,9 @@ does no I/O and holds no image; computing digests, and acting on decisions, is f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,16 @@ class Evidence:
             lengths = {len(part) for part in column}
             if len(column) != wanted or codes.shape != (len(items), size_bytes) or len(lengths) != 1:
                 raise InternalError(f"evidence of kind {kind.value} has the wrong shape")
+
+    @classmethod
+    def together(cls, batches: Sequence[tuple[int, Evidence]]) -> Evidence:
+        """Several batches as one, each with the number from which its items count on."""
+        parts: defaultdict[Kind, list[Column]] = defaultdict(list)
+        for first, batch in batches:
+            for kind, column in batch.columns.items():
+                parts[kind].append(cast(Column, (column[0] + first, *column[1:])))
+        joined = {kind: tuple(map(np.concatenate, zip(*columns, strict=True))) for kind, columns in parts.items()}
+        return cls(cast(Mapping[Kind, Column], joined))
 
     @classmethod
     def from_digests(cls, digests: Iterable[tuple[int, Digests]]) -> Evidence:

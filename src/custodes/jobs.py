@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from custodes.config import Site
 from custodes.confine import HINT, keep_secrets
 from custodes.errors import InputError, JailError
 from custodes.ledger.manifest import ListUsed, Manifest
-from custodes.ledger.run import RunDirectory
+from custodes.ledger.run import RunDirectory, ShardRecord
 from custodes.model import URL_KINDS, Reason
 from custodes.scan.html import render
 from custodes.scan.pool import Event, Hello, LocalPool
-from custodes.scan.rematch import rematch_manifest, rematch_path
+from custodes.scan.rematch import rematch_manifest, rematch_path, rematch_slots
 from custodes.scan.report import RunReport, report_of
 from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
@@ -59,29 +59,30 @@ class Job:
     run: RunDirectory
     todo: list[ShardJob]
     workers: int
+    rows_done: int  # committed before this job began
     parent: str = ""
     lock: int = -1
 
     @property
-    def rows_done(self) -> int:
-        """Rows committed before this job began."""
-        return sum(record.rows for record in self.run.latest().values())
-
-    @property
     def slots(self) -> int:
-        """Shards that a worker has in hand at once: while the slowest links of one keep it waiting, others go on."""
-        fetches = (
-            "bytes" in self.run.manifest.passes and not self.parent and not plan_of(self.run.manifest).holds_images
-        )
-        return SLOTS if fetches else 1
+        """Shards that a worker has in hand at once: while the slowest links of one keep it waiting, others go on; a rematch judges many together."""
+        plan = plan_of(self.run.manifest)
+        if self.parent:
+            return rematch_slots(plan.rows, len(plan.shards))
+        return SLOTS if "bytes" in self.run.manifest.passes and not plan.holds_images else 1
 
     def work(self, watch: Callable[[Event], None]) -> RunReport:
         """Do what is left, add the run up, and leave the report beside it."""
         try:
             result = self._run(watch) if self.todo else ScanResult()
-            self.run.sweep()
-            self.run.sealed_files()  # raises if a findings file is missing or was changed
-            return self._report(result)
+            records = list(self.run.records())  # once: from here on nothing commits
+            self.run.sweep(records)
+            self.run.sealed_files(records)  # raises if a findings file is missing or was changed
+            report = report_of(
+                self.run, result.failures, share_warn=self.site.config.scan.unexamined_share_warn, records=records
+            )
+            write_report(self.run.path, report)
+            return report
         finally:
             os.close(self.lock)
 
@@ -100,11 +101,6 @@ class Job:
             return run_jobs(LocalPool(WORKER, hello), self.todo, watch)
         finally:
             shelf.close()
-
-    def _report(self, result: ScanResult) -> RunReport:
-        report = report_of(self.run, result.failures, share_warn=self.site.config.scan.unexamined_share_warn)
-        write_report(self.run.path, report)
-        return report
 
 
 def write_report(path: Path, report: RunReport) -> None:
@@ -141,8 +137,9 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
         )
     )
     run, lock = create_locked(site, request.run, manifest)
-    todo = jobs_to_do(run, plan_of(run.manifest), request.retry)
-    return Job(site, run, todo, request.workers or site.workers(), lock=lock)
+    done = run.latest()
+    todo = jobs_to_do(done, plan_of(run.manifest), request.retry)
+    return Job(site, run, todo, request.workers or site.workers(), rows_of(done), lock=lock)
 
 
 def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: int = 0) -> Job:
@@ -157,8 +154,14 @@ def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: in
     recipients = [str(recipient) for recipient in site.recipients()]
     manifest = rematch_manifest(parent, site.lists_used(list_ids), recipients, demo=site.config.authority.demo)
     run, lock = create_locked(site, rematch_path(path, manifest), manifest)
-    todo = jobs_to_do(run, plan_of(run.manifest))
-    return Job(site, run, todo, workers or site.workers(), parent=str(path.resolve()), lock=lock)
+    judged = run.latest()
+    todo = jobs_to_do(judged, plan_of(run.manifest))
+    return Job(site, run, todo, workers or site.workers(), rows_of(judged), parent=str(path.resolve()), lock=lock)
+
+
+def rows_of(records: Mapping[int, ShardRecord]) -> int:
+    """Rows in these shards."""
+    return sum(record.rows for record in records.values())
 
 
 def refuse_if_nothing_to_compare(site: Site, plan: Plan, used: Sequence[ListUsed]) -> None:

@@ -261,6 +261,36 @@ def test_a_findings_file_that_is_gone_or_changed_is_noticed(tmp_path: Path) -> N
         run.sealed_files()
 
 
+def test_records_that_were_read_once_hide_no_change_of_a_findings_file(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
+    for shard in (0, 1):
+        run.commit(commit_of(shard))
+    records = list(run.records())
+    whole = run.sealed_files()
+    orphan = whole[0].with_name("00000000.g0-feed.age")
+    orphan.write_bytes(b"of a commit that never was")
+    assert run.sweep(records) == 1
+    assert run.sealed_files(records) == whole
+    assert run.counts(records) == run.counts()
+    whole[1].write_bytes(b"other")
+    with pytest.raises(StorageError, match="missing or was changed"):
+        run.sealed_files(records)
+    whole[1].unlink()
+    with pytest.raises(StorageError, match="missing or was changed"):
+        run.sealed_files(records)
+
+
+def test_the_newest_record_of_a_shard_is_found_among_its_neighbours(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
+    assert run.latest_of(1) is None
+    for shard, generations in ((0, 1), (1, 11), (11, 1)):  # the tenth generation is newer than the ninth
+        for generation in range(generations):
+            run.commit(commit_of(shard, generation))
+    (run.shard_path(1, 0).parent / ".00000001.g12.parquet.0badc0de.tmp").write_bytes(b"left by a crash")
+    newest = [run.latest_of(shard) for shard in (0, 1, 2, 11)]
+    assert [record and (record.shard, record.generation) for record in newest] == [(0, 0), (1, 10), None, (11, 0)]
+
+
 def test_counts_of_findings_need_the_run_key(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
     run.commit(commit_of(0))

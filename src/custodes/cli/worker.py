@@ -10,8 +10,10 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from custodes.ledger.run import RunDirectory
 from custodes.lists.shelf import Shelf
 from custodes.model import Reason
 from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
-from custodes.scan.rematch import rematch_shard
+from custodes.scan.rematch import rematch_shards
 from custodes.scan.run import plan_of
 from custodes.scan.settings import PACE, ScanSettings
 from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
@@ -104,11 +106,19 @@ class Worker:
         )
         shelf.close()
 
-    def work(self, job: ShardJob) -> ShardReport:
-        """One job."""
-        report = rematch_shard(job, self._tools, self._parent) if self._parent else process_shard(job, self._tools)
-        self._ticker.flush()
-        return report
+    def taken(self, waiting: SimpleQueue[ShardJob]) -> list[ShardJob]:
+        """A job; in a rematch, where one thread works, all that wait: they are judged together."""
+        return [waiting.get() for _ in range(waiting.qsize() if self._parent else 1)]
+
+    def work(self, jobs: list[ShardJob]) -> Iterator[tuple[ShardJob, ShardReport | CustodesError]]:
+        """What became of each job, as it does."""
+        if self._parent:
+            yield from rematch_shards(jobs, self._tools, self._parent)
+            return
+        for job in jobs:
+            report = process_shard(job, self._tools)
+            self._ticker.flush()
+            yield job, report
 
 
 def settings_of(run: RunDirectory, site: Site) -> ScanSettings:
@@ -136,7 +146,7 @@ def failure_of(error: Exception, shard: int) -> Failure:
 
 
 def serve(mouth: Mouth) -> None:
-    """Work jobs until the coordinator closes, as many at once as it gives."""
+    """Work jobs until the coordinator closes: each in a thread of its own, or, in a rematch, all that wait in one."""
     frames = Frames(Hello | ShardJob)
     pending: list[Any] = []
     hello = receive(0, frames, pending)
@@ -148,18 +158,23 @@ def serve(mouth: Mouth) -> None:
         mouth.say(failure_of(error, -1))
         return
     mouth.say(Started())
-    with ThreadPoolExecutor(hello.slots) as slots:
+    waiting: SimpleQueue[ShardJob] = SimpleQueue()
+    with ThreadPoolExecutor(1 if hello.parent else hello.slots) as threads:
         while (job := receive(0, frames, pending)) is not None:
-            slots.submit(work_one, worker, job, mouth)
+            waiting.put(job)
+            threads.submit(work_some, worker, waiting, mouth)
         os._exit(0)  # the coordinator is gone: what is not committed is undone
 
 
-def work_one(worker: Worker, job: ShardJob, mouth: Mouth) -> None:
-    """One job, and what became of it."""
+def work_some(worker: Worker, waiting: SimpleQueue[ShardJob], mouth: Mouth) -> None:
+    """One job or several, and what became of each. What a job raises is told of the first of them, and ends the run if there are others."""
+    jobs = worker.taken(waiting)
     try:
-        mouth.say(Report(worker.work(job)))
+        for job, became in worker.work(jobs):
+            mouth.say(Report(became) if isinstance(became, ShardReport) else failure_of(became, job.shard))
     except Exception as error:  # worker loop: one of three places
-        mouth.say(failure_of(error, job.shard))
+        failure = failure_of(error, jobs[0].shard)
+        mouth.say(msgspec.structs.replace(failure, fatal=failure.fatal or len(jobs) > 1))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -167,9 +167,13 @@ class RunDirectory:
 
     def latest_of(self, shard: int) -> ShardRecord | None:
         """The newest record of one shard, without reading the others."""
-        paths = self._folder("shards", shard).glob(f"{shard:08d}.g*.parquet")
-        newest = max(paths, key=lambda path: int(path.stem.rpartition(".g")[2]), default=None)
-        return None if newest is None else read_record(newest)
+        folder, start = self._folder("shards", shard), f"{shard:08d}.g"
+        if not folder.is_dir():
+            return None
+        with os.scandir(folder) as names:  # a glob would make a path of each of a thousand neighbours
+            found = [name.name for name in names if name.name.startswith(start) and name.name.endswith(".parquet")]
+        newest = max(found, key=lambda name: int(name[len(start) : -len(".parquet")]), default=None)
+        return None if newest is None else read_record(folder / newest)
 
     def records(self) -> Iterator[ShardRecord]:
         """Every committed record, checked: it belongs to this run, and its findings file is there and whole."""
@@ -194,7 +198,8 @@ class RunDirectory:
         """Outcomes and digests of a committed shard, one line a row in order (schema: ``custodes.ledger.rows.SCHEMA``)."""
         path = self.shard_path(record.shard, record.generation)
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table plans a data set first
+                table = file.read(use_threads=False)
             reasons = outcome_counts(table)
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
             raise StorageError(
@@ -206,10 +211,12 @@ class RunDirectory:
             )
         return table
 
-    def sealed_files(self) -> list[Path]:
+    # Each shard file takes a while to open: who asks several of the following at once reads the records once and hands them in.
+
+    def sealed_files(self, records: Iterable[ShardRecord] | None = None) -> list[Path]:
         """The findings files of all commits. Each is checked against the digest that its shard file names."""
         paths = []
-        for record in self.records():
+        for record in self.records() if records is None else records:
             path = self._folder("findings", record.shard) / record.findings_file
             if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != record.findings_sha256:
                 raise StorageError(
@@ -219,14 +226,14 @@ class RunDirectory:
             paths.append(path)
         return paths
 
-    def counts(self) -> Counts:
+    def counts(self, records: Sequence[ShardRecord] | None = None) -> Counts:
         """The run added up."""
         reasons: dict[Reason, int] = {}
         coverage: dict[str, int] = {}
         by_list: dict[str, int] = {}
         by_rule: dict[str, int] = {}
         rows = findings = fetched = 0
-        records = list(self.records())  # once: each is a file to open
+        records = list(self.records()) if records is None else records
         newest = newest_of(records)
         for record in records:
             found = self.found(record)
@@ -248,9 +255,9 @@ class RunDirectory:
             bytes_fetched=fetched,
         )
 
-    def sweep(self) -> int:
+    def sweep(self, records: Iterable[ShardRecord] | None = None) -> int:
         """Remove findings files that no commit names (left by a crash before the done-mark). Call it holding the lock, with no worker left."""
-        named = {record.findings_file for record in self.records()}
+        named = {record.findings_file for record in (self.records() if records is None else records)}
         orphans = [path for path in (self.path / "findings").glob("*/*") if path.name not in named]
         orphans += list((self.path / "shards").glob("*/.*.tmp"))
         for path in orphans:

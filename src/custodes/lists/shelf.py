@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
@@ -34,14 +35,13 @@ class Shelf:
     def filled(cls, store: ListStore, versions: Mapping[str, str]) -> Shelf:
         """Decrypt and index these versions. Raises ListError as ``ListStore.load`` does."""
         shelf = cls(versions, {})
-        try:
+        with ExitStack() as failed:
+            failed.callback(shelf.close)
             for list_id, version in versions.items():
                 shelf._put(f"list/{list_id}", store.plaintext(list_id, version))
             for kind, index in indexes_of(shelf.lists(), threads=len(os.sched_getaffinity(0))).items():
                 shelf._put(f"index/{kind.value}", index)
-        except BaseException:
-            shelf.close()
-            raise
+            failed.pop_all()
         return shelf
 
     def lists(self) -> LoadedLists:
@@ -78,4 +78,7 @@ class Shelf:
         return Path(f"/proc/self/fd/{self.descriptors[name]}")
 
     def _mapped(self, name: str) -> memoryview:
-        return memoryview(mmap.mmap(self.descriptors[name], 0, prot=mmap.PROT_READ))
+        with self._path(name).open(
+            "rb"
+        ) as file:  # opened for reading: before Linux 6.7 nothing else of sealed memory can be mapped
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -140,16 +140,16 @@ class LocalPool:
                     yield message
 
     def _hand_out(self, waiting: deque[ShardJob]) -> None:
-        """One job to each worker in turn, until all their slots are taken."""
-        for taken in range(self._hello.slots):
-            for worker in self._alive:
-                if waiting and len(worker.jobs) == taken and not worker.alone:
-                    self._give_next(worker, waiting)
+        """The next job to the worker that has fewest, until all slots are taken.
 
-    def _give_next(self, worker: _Worker, waiting: deque[ShardJob]) -> None:
-        """The next job; one that a worker died with before goes alone, so that its neighbours are not blamed for it."""
-        alone = waiting[0].shard in self._deaths
-        if not alone or not worker.jobs:
+        One that a worker died with before goes alone, so that its neighbours are not blamed for it.
+        """
+        while waiting:
+            free = [worker for worker in self._alive if len(worker.jobs) < self._hello.slots and not worker.alone]
+            worker = min(free, key=lambda worker: len(worker.jobs), default=None)
+            alone = waiting[0].shard in self._deaths
+            if worker is None or (alone and worker.jobs):
+                return
             worker.give(waiting.popleft(), alone=alone)
 
     def _bury(self, worker: _Worker, waiting: deque[ShardJob]) -> Iterator[Event]:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from custodes.errors import ExitCode
-from custodes.ledger.run import Counts, RunDirectory, newest_of
+from custodes.ledger.run import Counts, RunDirectory, ShardRecord, newest_of
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.pool import Failure
 
@@ -72,12 +72,18 @@ def outcomes_of(reasons: dict[Reason, int]) -> dict[OutcomeName, int]:
     return outcomes
 
 
-def report_of(run: RunDirectory, failures: Sequence[Failure] = (), *, share_warn: float = 0.5) -> RunReport:
-    """The report of a run directory as it stands, after a job with these failures."""
+def report_of(
+    run: RunDirectory,
+    failures: Sequence[Failure] = (),
+    *,
+    share_warn: float = 0.5,
+    records: Sequence[ShardRecord] | None = None,
+) -> RunReport:
+    """The report of a run directory as it stands (or as its records, read already, say), after a job with these failures."""
     manifest = run.manifest
-    counts = run.counts()
+    records = list(run.records()) if records is None else records
+    counts = run.counts(records)
     planned: dict[str, Any] = manifest.plan
-    records = list(run.records())
     spans = [(record.started, record.finished, record.rows) for record in records if record.generation == 0]
     outcomes = outcomes_of(counts.reasons)
     done = len(newest_of(records))
@@ -145,7 +151,7 @@ def throughput(spans: list[tuple[float, float, int]], points: int = 60) -> list[
     buckets = [0.0] * points
     for started, finished, rows in spans:
         rate = rows / max(finished - started, 1e-6)
-        for index in range(points):
+        for index in range(int((started - first) / width), min(points, int((finished - first) / width) + 1)):
             left, right = first + index * width, first + (index + 1) * width
             buckets[index] += rate * max(0.0, min(right, finished) - max(left, started))
     return [Point(round((i + 0.5) * width, 3), round(rows / width, 2)) for i, rows in enumerate(buckets)]

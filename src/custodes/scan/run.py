@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
 from custodes.errors import ConfigError, InputError, SourceError
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
-from custodes.ledger.run import RunDirectory, ShardRecord
+from custodes.ledger.run import ShardRecord
 from custodes.model import REASONS, OutcomeName, Reason
 from custodes.scan.pool import Event, Executor, Failure
 from custodes.scan.settings import ScanSettings, without_pace
@@ -122,9 +122,8 @@ def retry_reasons(text: str) -> tuple[Reason, ...]:
     return (Reason(reason),)
 
 
-def jobs_to_do(run: RunDirectory, plan: Plan, retry: Sequence[Reason] = ()) -> list[ShardJob]:
+def jobs_to_do(done: Mapping[int, ShardRecord], plan: Plan, retry: Sequence[Reason] = ()) -> list[ShardJob]:
     """What is left: planned shards that are not committed, then, if asked, committed ones with rows to try again."""
-    done = run.latest()
     jobs = [ShardJob(shard.index) for shard in plan.shards if shard.index not in done]
     if retry:
         jobs += [ShardJob(r.shard, r.generation + 1, tuple(retry)) for r in done.values() if has_any(r, retry)]

@@ -90,7 +90,7 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
     """Work a shard and commit it. Raises SourceError if it cannot be read; then it is not done."""
     started = time.time()
     work = ShardWork(job, tools.plan.shards[job.shard])
-    judge_columns(work, tools)
+    judge_columns(work, tools, with_urls=not tools.plan.holds_images and "bytes" in tools.settings.passes)
     table = carry_bytes(work, tools) if "bytes" in tools.settings.passes else columns_alone(work)
     findings = findings_of(work, tools, table)
     found = count_found(work, findings)
@@ -113,15 +113,13 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
 # -- pass "columns"
 
 
-def judge_columns(work: ShardWork, tools: ShardTools) -> None:
-    """Compare the dataset's own digests and hashed URLs with the lists. No network."""
+def judge_columns(work: ShardWork, tools: ShardTools, *, with_urls: bool) -> None:
+    """Compare the dataset's own digests and hashed URLs with the lists, and keep the URLs if asked to. No network."""
     with_columns = "columns" in tools.settings.passes
-    if not with_columns and tools.plan.holds_images:
+    if not with_columns and not with_urls:
         return
     want = [kind for kind in tools.examiner.kinds if kind is not Kind.PDQ] if with_columns else []
-    work.links = links = read_links(
-        tools.plan, work.spec, want, with_urls=not tools.plan.holds_images and "bytes" in tools.settings.passes
-    )
+    work.links = links = read_links(tools.plan, work.spec, want, with_urls=with_urls)
     if not with_columns:
         return
     work.by_columns = tools.examiner.judge(Evidence({kind: (d.items, d.codes) for kind, d in links.digests.items()}))
@@ -202,13 +200,13 @@ def previous_rows(work: ShardWork, tools: ShardTools) -> RowsBuilder:
         raise InternalError(f"shard {work.job.shard} has no generation {work.job.generation - 1} to go on from")
     work.coverage.update({name: count for name, count in record.coverage.items() if name != "columns"})
     table = tools.run.rows(record)
-    work.found_before = found_in(work, tools.examiner.judge(stored_evidence(table)))
+    work.found_before = found_in(work, tools.examiner.judge(stored_evidence(table, tools.examiner.kinds)))
     return RowsBuilder.from_table(table)
 
 
-def stored_evidence(table: Any) -> Evidence:
-    """The digests of a shard file as evidence."""
-    return Evidence({kind: column for kind, column in digest_arrays(table).items() if len(column[0])})
+def stored_evidence(table: Any, kinds: Sequence[Kind]) -> Evidence:
+    """The digests of these kinds in a shard file as evidence."""
+    return Evidence({kind: each for kind, each in digest_arrays(table).items() if kind in kinds and len(each[0])})
 
 
 def found_in(work: ShardWork, by_bytes: dict[int, Decision]) -> frozenset[int]:

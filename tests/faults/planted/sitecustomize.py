@@ -1,4 +1,4 @@
-"""Plants a fault into every process of a scan, by the name in CUSTODES_PLANTED. Tests put this folder on PYTHONPATH; nothing else does."""
+"""Plants faults into every process of a scan, by the names in CUSTODES_PLANTED, with commas between. Tests put this folder on PYTHONPATH; nothing else does."""
 
 from __future__ import annotations
 
@@ -63,6 +63,30 @@ def fills_the_disk() -> None:
         disk.Disk.write = write  # type: ignore[method-assign]
 
 
+def dies_at_a_step() -> None:
+    """Before the n-th step of a worker on the disk the coordinator is killed, and the worker with it."""
+    import signal
+
+    from custodes.ledger import disk
+
+    left = int(os.environ["CUSTODES_PLANTED_NTH"])
+
+    def counted(real):  # type: ignore[no-untyped-def]
+        def step(self, *arguments):  # type: ignore[no-untyped-def]
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getppid(), signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, *arguments)
+
+        return step
+
+    if "custodes.cli.worker" in " ".join(sys.orig_argv):
+        for name in ("write", "link", "sync_directory"):
+            setattr(disk.Disk, name, counted(getattr(disk.Disk, name)))
+
+
 def writes_urls() -> None:
     """A careless engineer keeps the URL beside the outcome, for debugging."""
     from custodes.scan import shard
@@ -81,8 +105,9 @@ PLANTED = {
     "marks-the-shard-first": marks_the_shard_first,
     "fails-a-sync": fails_a_sync,
     "fills-the-disk": fills_the_disk,
+    "dies-at-a-step": dies_at_a_step,
     "writes-urls": writes_urls,
 }
 
-if os.environ.get("CUSTODES_PLANTED"):
-    PLANTED[os.environ["CUSTODES_PLANTED"]]()
+for name in filter(None, os.environ.get("CUSTODES_PLANTED", "").split(",")):
+    PLANTED[name]()
