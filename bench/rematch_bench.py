@@ -102,7 +102,7 @@ def arithmetic(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
 def notes(native: list[str], entries: int) -> list[str]:
     return [
         f"The stored run is made up: random MD5, SHA-1, SHA-256 and PDQ with reflections in shards as `custodes scan --pass bytes` commits them, one code a row, five in a hundred below the quality that is matched. The list of {entries:,} entries is nine tenths PDQ, one tenth MD5; {PLANTED:,} rows have an entry, half by MD5, half by a PDQ of any of the eight forms with 0 to 31 bits turned.",
-        f"`custodes rematch RUN --workers {WORKERS}`: every worker decrypts and indexes the list, reads its shards, tries all eight forms, seals findings and commits; the coordinator adds the run up and writes the report. Page cache warm.",
+        f"`custodes rematch RUN --workers {WORKERS}`: the list is decrypted and indexed once; workers map it, read their shards, try all eight forms, seal findings and commit; the coordinator adds the run up and writes the report. Page cache warm.",
         f"Native kernels: {native[0] if native else 'none here, so a hundredth of the size: nothing to quote'}. What was planted was found, no more and no less, or the benchmark would have stopped.",
     ]
 
