@@ -30,7 +30,16 @@ SANITIZE = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=
 FUZZ = ("-fsanitize=fuzzer", "-DCUSTODES_FUZZ")
 MSVC_FLAGS = ("/std:c++17", "/O2", "/EHs-c-", "/GR-", "/fp:precise", "/nologo")
 LEVEL_FLAGS = {
-    "avx512": ("-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mavx512vpopcntdq", "-mavx512bitalg", "-mpopcnt", "-mbmi2"),
+    "avx512": (
+        "-mavx512f",
+        "-mavx512dq",
+        "-mavx512bw",
+        "-mavx512vl",
+        "-mavx512vpopcntdq",
+        "-mavx512bitalg",
+        "-mpopcnt",
+        "-mbmi2",
+    ),
     "avx2": ("-mavx2", "-mpopcnt", "-mbmi2"),
     "baseline": (),
     "neon": (),
