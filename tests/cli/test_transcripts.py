@@ -115,6 +115,7 @@ def test_what_one_types_gives_what_is_written(path: Path, tmp_path: Path, monkey
     files, steps = parsed(path.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr("custodes.native.missing", str)  # whether kernels were built changes what is said, and nothing else
     draw()
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -131,3 +132,12 @@ def test_the_player_sees_a_planted_difference() -> None:
     assert not fits(["one"], "one\ntwo\n")
     assert not fits(["one ... three"], "one\ntwo three\n")
     assert not fits([], "a warning\n")
+
+
+def test_the_version_says_what_is_lacking_where_there_are_no_kernels(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("custodes.native.missing", lambda: "the native library was not built: no compiler")
+    with contextlib.suppress(SystemExit):
+        main(["--version"])
+    assert "no compiler" in capsys.readouterr().out
