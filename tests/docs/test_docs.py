@@ -204,6 +204,13 @@ def test_every_exit_code_is_documented() -> None:
         assert [code for code in ExitCode if f"| {int(code)} | " not in text] == [], named(page)
 
 
+def test_the_python_of_the_guide_runs_as_it_stands() -> None:
+    text = (ROOT / "docs" / "guides" / "search-codes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 5
+    exec("\n".join(blocks), {})
+
+
 def test_tests_that_the_threat_model_names_exist() -> None:
     text = (ROOT / "THREAT-MODEL.md").read_text(encoding="utf-8")
     names = set(re.findall(r"`((?:tests/)?[\w/]+\.py)`", text)) | set(re.findall(r"`(tests/\w+/)`", text))
