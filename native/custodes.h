@@ -1,8 +1,9 @@
-/* The C interface of the kernels: plain pointers and sizes, no Python. Arrays are little-endian and belong to the caller.
+/* The C interface of the kernels: plain pointers and sizes, no Python. Arrays are little-endian and belong to the
+ * caller.
  *
- * Every function exists once a level, as custodes_<level>_<name>; which levels a machine has, custodes_has_<level> says.
- * A function returns 0, or 1 where memory ran out. Nothing is trusted but sizes: kernels check what arrays point to
- * where a wrong value would lead outside of them (custodes_*_sound).
+ * Every function exists once a level, as custodes_<level>_<name>; which levels a machine has, custodes_has_<level>
+ * says. A function returns 0, or 1 where memory ran out. Nothing is trusted but sizes: kernels check what arrays point
+ * to where a wrong value would lead outside of them (custodes_*_sound).
  */
 #ifndef CUSTODES_H
 #define CUSTODES_H
@@ -22,8 +23,9 @@ extern "C" {
 /* Grows with every change to this file. */
 #define CUSTODES_INTERFACE 2
 
-/* Codes sorted by the value of each of their 16 bands. `count` codes of 32 bytes; for each band 65,537 `starts`, `count`
- * `near` (the next band), `far` (the one after it) and `entries` (rows of codes). `near` and `far` end in 32 spare. */
+/* Codes sorted by the value of each of their 16 bands. `count` codes of 32 bytes; for each band 65,537 `starts`,
+ * `count` `near` (the next band), `far` (the one after it) and `entries` (rows of codes). `near` and `far` end in 32
+ * spare. */
 typedef struct {
     const uint8_t* codes;
     const uint32_t* starts;
@@ -49,8 +51,8 @@ typedef struct {
     int64_t count, capacity;
 } custodes_hits;
 
-/* Codes of `size` bytes (8 to 64) in the order of exact.hpp, and the heads of `buckets` buckets, one head more than that,
- * whose starts rise to `count`. For exact_build codes are in any order, and heads are not read. */
+/* Codes of `size` bytes (8 to 64) in the order of exact.hpp, and the heads of `buckets` buckets, one head more than
+ * that, whose starts rise to `count`. For exact_build codes are in any order, and heads are not read. */
 typedef struct {
     const uint64_t* heads;
     const uint8_t* codes;

@@ -23,9 +23,7 @@ constexpr uint64_t EXACT_FACTORS[] = {0x9E3779B97F4A7C15u, 0xC2B2AE3D27D4EB4Fu, 
 constexpr uint64_t EXACT_LAST_FACTOR = 0xFF51AFD7ED558CCDu;
 constexpr int EXACT_BLOCK = 128;  // rows whose memory is asked for together
 
-inline uint32_t bucket_of(uint64_t key, uint64_t buckets) {
-    return static_cast<uint32_t>((key >> 32) * buckets >> 32);
-}
+inline uint32_t bucket_of(uint64_t key, uint64_t buckets) { return static_cast<uint32_t>((key >> 32) * buckets >> 32); }
 
 inline uint32_t filter_bits(uint64_t key) {
     return 1u << (key >> 12 & 31) | 1u << (key >> 17 & 31) | 1u << (key >> 22 & 31);
@@ -159,19 +157,16 @@ inline bool exact_search(const custodes_exact& index, const uint8_t* queries, in
 // --- building ---
 
 struct ExactArrays {
-    uint64_t* heads;   // buckets + 1, zeroed
-    uint32_t* order;   // which row stands where
-    uint8_t* codes;    // the rows in that order
+    uint64_t* heads;  // buckets + 1, zeroed
+    uint32_t* order;  // which row stands where
+    uint8_t* codes;   // the rows in that order
 };
 
 template <int SIZE>
 class ExactBuild {
   public:
     ExactBuild(const custodes_exact& rows, ExactArrays out)
-        : rows_(rows.codes, rows.size),
-          count_(rows.count),
-          buckets_(static_cast<uint64_t>(rows.buckets)),
-          out_(out) {}
+        : rows_(rows.codes, rows.size), count_(rows.count), buckets_(static_cast<uint64_t>(rows.buckets)), out_(out) {}
 
     bool build() {
         count();

@@ -33,14 +33,29 @@ inline uint32_t band_value(const uint8_t* code, int band) {
 inline uint32_t band_near(const uint8_t* code, int band) { return band_value(code, (band + 1) % BANDS); }
 inline uint32_t band_far(const uint8_t* code, int band) { return band_value(code, (band + 2) % BANDS); }
 
-inline uint32_t distance(const uint8_t* a, const uint8_t* b) {
-    uint64_t x[4], y[4];
-    std::memcpy(x, a, CODE_BYTES);
-    std::memcpy(y, b, CODE_BYTES);
-    uint32_t total = 0;
-    for (int i = 0; i < 4; i++) total += popcount64(x[i] ^ y[i]);
-    return total;
-}
+// In which bits two codes differ.
+class Difference {
+  public:
+    Difference(const uint8_t* a, const uint8_t* b) {
+        uint64_t other[4];
+        std::memcpy(words_, a, CODE_BYTES);
+        std::memcpy(other, b, CODE_BYTES);
+        for (int i = 0; i < 4; i++) words_[i] ^= other[i];
+    }
+
+    uint32_t total() const {
+        return popcount64(words_[0]) + popcount64(words_[1]) + popcount64(words_[2]) + popcount64(words_[3]);
+    }
+
+    int band(int i) const {
+        uint16_t value;
+        std::memcpy(&value, reinterpret_cast<const char*>(words_) + 2 * (i % BANDS), 2);
+        return static_cast<int>(popcount64(value));
+    }
+
+  private:
+    uint64_t words_[4];
+};
 
 // All 16-bit masks with at most four bits set, fewest first: what two values of a band may differ in.
 struct Masks {
@@ -78,20 +93,20 @@ struct Limits {
         }
     }
 
-    bool is_start(const uint8_t* d, int i) const {
-        const int first = d[i], second = first + d[(i + 1) % BANDS], third = second + d[(i + 2) % BANDS];
-        return first <= one[i] && second <= two[i] && third <= three[i];
+    bool is_start(const Difference& d, int i) const {
+        const int first = d.band(i);
+        if (first > one[i]) return false;
+        const int second = first + d.band(i + 1);
+        return second <= two[i] && second + d.band(i + 2) <= three[i];
+    }
+
+    // Whether a pair is to be reported at this band: no earlier one is a start.
+    bool is_reported(const Difference& d, int band) const {
+        for (int i = 0; i < band; i++)
+            if (is_start(d, i)) return false;
+        return is_start(d, band);
     }
 };
-
-// Whether this pair is to be reported at this band: near enough, and no earlier band is a start.
-inline bool is_reported(const uint8_t* a, const uint8_t* b, int band, const Limits& limits) {
-    uint8_t d[BANDS];
-    for (int i = 0; i < BANDS; i++) d[i] = static_cast<uint8_t>(popcount64(band_value(a, i) ^ band_value(b, i)));
-    for (int i = 0; i < band; i++)
-        if (limits.is_start(d, i)) return false;
-    return limits.is_start(d, band);
-}
 
 inline bool report(custodes_hits* hits, uint32_t row, uint32_t entry, uint32_t bits) {
     if (hits->count == hits->capacity) {
@@ -123,10 +138,9 @@ class Candidates {
         count_ = 0;
         for (int i = 0; i < count; i++) {
             const Pair& pair = pairs_[i];
-            const uint8_t* a = queries_ + int64_t{CODE_BYTES} * pair.row;
-            const uint8_t* b = codes_ + int64_t{CODE_BYTES} * pair.entry;
-            const uint32_t bits = distance(a, b);
-            if (bits > limits_.radius || !is_reported(a, b, pair.band, limits_)) continue;
+            const Difference d(queries_ + int64_t{CODE_BYTES} * pair.row, codes_ + int64_t{CODE_BYTES} * pair.entry);
+            const uint32_t bits = d.total();
+            if (bits > limits_.radius || !limits_.is_reported(d, pair.band)) continue;
             if (!report(hits_, pair.row, pair.entry, bits)) return false;
         }
         return true;
@@ -234,9 +248,10 @@ class Probe {
             const Halves limit = all_halves(static_cast<uint32_t>(most));
             for (uint32_t from = 0; from < run.count; from += HALVES) {
                 uint32_t found = halves_within(load_halves(near + run.at + from), own, limit);
-                for (uint32_t lane = from; found; found >>= 1, lane++)
-                    if ((found & 1) && lane < run.count && !keep({run.at + lane, runs.band, run.ones}, row, query))
-                        return false;
+                for (; found; found &= found - 1) {
+                    const uint32_t lane = from + lowest(found);
+                    if (lane < run.count && !keep({run.at + lane, runs.band, run.ones}, row, query)) return false;
+                }
             }
         }
         return true;
@@ -365,8 +380,10 @@ class Join {
     uint32_t after(uint32_t at) const { return table_.near[at] | static_cast<uint32_t>(table_.far[at]) << 16; }
 
     bool take(const Neighbours& near, Range<int64_t> places, uint32_t found, uint32_t entry) {
-        for (int64_t at = places.from; found; found >>= 1, at++)
-            if ((found & 1) && at < places.to && !candidates_->add(near.row(at), entry, band_)) return false;
+        for (; found; found &= found - 1) {
+            const int64_t at = places.from + lowest(found);
+            if (at < places.to && !candidates_->add(near.row(at), entry, band_)) return false;
+        }
         return true;
     }
 
@@ -450,8 +467,9 @@ inline bool compare_all(const Columns& codes, const uint8_t* query, uint32_t row
         for (int i = 1; i < telling; i++)
             total = sum(total, differing(load(codes.words + codes.stride * i + from), all(words[i])));
         uint32_t found = bits(at_most(total, limit));
-        for (int64_t at = from; found; found >>= 1, at++) {
-            if (!(found & 1) || at >= codes.count) continue;
+        for (; found; found &= found - 1) {
+            const int64_t at = from + lowest(found);
+            if (at >= codes.count) continue;
             const uint32_t bits_apart = distance_at(codes, words, at);
             if (bits_apart <= radius && !report(hits, row, static_cast<uint32_t>(at), bits_apart)) return false;
         }

@@ -12,6 +12,9 @@
 #elif defined(CUSTODES_NEON)
 #include <arm_neon.h>
 #endif
+#if defined(_MSC_VER)
+#include <intrin.h>
+#endif
 
 namespace custodes {
 namespace CUSTODES_LEVEL {
@@ -36,6 +39,17 @@ inline uint32_t popcount64(uint64_t x) {
     x = (x & 0x3333333333333333u) + ((x >> 2) & 0x3333333333333333u);
     x = (x + (x >> 4)) & 0x0F0F0F0F0F0F0F0Fu;
     return static_cast<uint32_t>((x * 0x0101010101010101u) >> 56);
+#endif
+}
+
+// The place of the lowest bit that is set; there must be one.
+inline uint32_t lowest(uint32_t x) {
+#if defined(_MSC_VER)
+    unsigned long at;
+    _BitScanForward(&at, x);
+    return at;
+#else
+    return static_cast<uint32_t>(__builtin_ctz(x));
 #endif
 }
 

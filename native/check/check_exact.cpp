@@ -9,8 +9,8 @@
 #include "check.h"
 
 extern "C" {
-#define DECLARE_EXACT(level)                                                                              \
-    int custodes_##level##_exact_build(const custodes_exact*, uint64_t*, uint32_t*, uint8_t*);            \
+#define DECLARE_EXACT(level)                                                                   \
+    int custodes_##level##_exact_build(const custodes_exact*, uint64_t*, uint32_t*, uint8_t*); \
     int custodes_##level##_exact_search(const custodes_exact*, const uint8_t*, int64_t, custodes_hits*);
 EACH_LEVEL(DECLARE_EXACT)
 }

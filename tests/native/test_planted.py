@@ -37,8 +37,8 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "a pair is reported at each start": (
         "hamming.hpp",
-        "if (limits.is_start(d, i)) return false;",
-        "if (limits.is_start(d, i)) return true;",
+        "if (is_start(d, i)) return false;",
+        "if (is_start(d, i)) return true;",
     ),
     "the next band must be nearer by one bit": (
         "hamming.hpp",
