@@ -115,7 +115,9 @@ def test_what_one_types_gives_what_is_written(path: Path, tmp_path: Path, monkey
     files, steps = parsed(path.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    monkeypatch.setattr("custodes.native.missing", str)  # whether kernels were built changes what is said, and nothing else
+    monkeypatch.setattr(
+        "custodes.native.missing", str
+    )  # whether kernels were built changes what is said, and nothing else
     draw()
     for name, text in files.items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
