@@ -2,8 +2,8 @@
  * caller.
  *
  * Every function exists once a level, as custodes_<level>_<name>; which levels a machine has, custodes_has_<level>
- * says. A function returns 0, or 1 where memory ran out. Nothing is trusted but sizes: kernels check what arrays point
- * to where a wrong value would lead outside of them (custodes_*_sound).
+ * says. A function returns 0, or 1 where memory ran out. Arrays are trusted, in their sizes and in
+ * what they point to: whoever calls checks what comes from outside.
  */
 #ifndef CUSTODES_H
 #define CUSTODES_H

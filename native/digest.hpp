@@ -75,15 +75,19 @@ struct Md5 {
     }
 };
 
+// A block as sixteen words whose bytes are turned round; `order` says in which order the four of a vector stand.
+CUSTODES_SHA_INLINE void load_words(const uint8_t* block, __m128i order, __m128i (&words)[4]) {
+    for (int i = 0; i < 4; i++)
+        words[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i), order);
+}
+
 struct Sha1 {
     __m128i abcd = _mm_set_epi32(0x67452301, static_cast<int>(0xEFCDAB89), static_cast<int>(0x98BADCFE), 0x10325476);
     __m128i e = _mm_set_epi32(static_cast<int>(0xC3D2E1F0), 0, 0, 0);
     __m128i before{}, words[4]{};
 
     CUSTODES_SHA_INLINE void load(const uint8_t* block) {
-        const __m128i order = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        for (int i = 0; i < 4; i++)
-            words[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i), order);
+        load_words(block, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), words);
     }
 
     // Four rounds of 80.
@@ -106,9 +110,7 @@ struct Sha256 {
     __m128i words[4]{};
 
     CUSTODES_SHA_INLINE void load(const uint8_t* block) {
-        const __m128i order = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
-        for (int i = 0; i < 4; i++)
-            words[i] = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(block) + i), order);
+        load_words(block, _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3), words);
     }
 
     // Four rounds of 64.

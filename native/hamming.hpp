@@ -168,18 +168,26 @@ struct BandArrays {
     uint32_t* entries;
 };
 
-inline void sort_by_band(const uint8_t* codes, int64_t count, int band, BandArrays out) {
-    std::memset(out.starts, 0, (VALUES + 1) * sizeof *out.starts);
-    for (int64_t i = 0; i < count; i++) out.starts[band_value(codes + CODE_BYTES * i, band)]++;
+// A counting sort: `starts` of the values of a band, and put(place, code, row) for every row. Rows of one value keep
+// their order, because they are put from behind, each before the one that was put last.
+template <typename Put>
+void sort_rows(const uint8_t* codes, int64_t count, int band, uint32_t* starts, Put put) {
+    std::memset(starts, 0, (VALUES + 1) * sizeof *starts);
+    for (int64_t row = 0; row < count; row++) starts[band_value(codes + CODE_BYTES * row, band)]++;
     uint32_t end = 0;
-    for (uint32_t value = 0; value <= VALUES; value++) out.starts[value] = end += out.starts[value];
-    for (int64_t i = count - 1; i >= 0; i--) {  // from behind, so that starts end where they should and order is kept
-        const uint8_t* code = codes + CODE_BYTES * i;
-        const uint32_t at = --out.starts[band_value(code, band)];
+    for (uint32_t value = 0; value <= VALUES; value++) starts[value] = end += starts[value];
+    for (int64_t row = count - 1; row >= 0; row--) {
+        const uint8_t* code = codes + CODE_BYTES * row;
+        put(--starts[band_value(code, band)], code, static_cast<uint32_t>(row));
+    }
+}
+
+inline void sort_by_band(const uint8_t* codes, int64_t count, int band, BandArrays out) {
+    sort_rows(codes, count, band, out.starts, [=](uint32_t at, const uint8_t* code, uint32_t row) {
         out.near[at] = static_cast<uint16_t>(band_near(code, band));
         out.far[at] = static_cast<uint16_t>(band_far(code, band));
-        out.entries[at] = static_cast<uint32_t>(i);
-    }
+        out.entries[at] = row;
+    });
 }
 
 // --- one query at a time ---
@@ -401,16 +409,10 @@ struct Queries {
 // `space` has room for 65,537 starts and three times as many words as there are queries, and LANES more twice.
 inline Sorted sort_queries(Queries queries, int band, uint32_t* space) {
     uint32_t *starts = space, *after = starts + VALUES + 1, *rows = after + queries.count + LANES;
-    std::memset(starts, 0, (VALUES + 1) * sizeof *starts);
-    for (int64_t i = 0; i < queries.count; i++) starts[band_value(queries.codes + CODE_BYTES * i, band)]++;
-    uint32_t end = 0;
-    for (uint32_t value = 0; value <= VALUES; value++) starts[value] = end += starts[value];
-    for (int64_t i = queries.count - 1; i >= 0; i--) {
-        const uint8_t* code = queries.codes + CODE_BYTES * i;
-        const uint32_t at = --starts[band_value(code, band)];
+    sort_rows(queries.codes, queries.count, band, starts, [=](uint32_t at, const uint8_t* code, uint32_t row) {
         after[at] = band_near(code, band) | band_far(code, band) << 16;
-        rows[at] = static_cast<uint32_t>(i);
-    }
+        rows[at] = row;
+    });
     for (int i = 0; i < LANES; i++) after[queries.count + i] = 0;
     return {starts, after, rows};
 }

@@ -1,4 +1,4 @@
-"""The native kernels, where they were built: found, chosen by what the processor has, and called with checked arrays.
+"""The native kernels, where they were built: found, chosen by what the processor has, and called.
 
 Promises that whatever a kernel gives, NumPy beside its caller gives too: a level changes the time, never the answer. Kernels hold no state and release
 the interpreter lock. They trust types and sizes of arrays, so those who call them check what comes from outside. Without a compiler at installation the
@@ -25,6 +25,7 @@ from custodes.errors import ConfigError
 __all__ = [
     "LEVELS",
     "NONE",
+    "NO_HITS",
     "Chain",
     "Kernels",
     "Table",
@@ -89,7 +90,8 @@ class _Hits(ctypes.Structure):
     _fields_ = (("hits", ctypes.c_void_p), ("count", ctypes.c_int64), ("capacity", ctypes.c_int64))
 
 
-_NO_HITS: Final[Uint32s] = np.empty((0, 3), dtype=np.uint32)
+NO_HITS: Final[Uint32s] = np.empty((0, 3), dtype=np.uint32)
+"""What a kernel gives that finds no pair."""
 
 
 class Kernels:
@@ -111,7 +113,7 @@ class Kernels:
         try:
             self.call(name, *arguments, found)
             if not found.count:
-                return _NO_HITS
+                return NO_HITS
             content = ctypes.string_at(found.hits, found.count * 12)  # quicker than an array over the pointer
             return np.frombuffer(content, dtype=np.uint32).reshape(-1, 3).copy()
         finally:

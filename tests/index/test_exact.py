@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from custodes import native
 from custodes.errors import InputError
-from custodes.index import ExactIndex, ExactMatches, HammingIndex, buckets
+from custodes.index import ExactIndex, ExactMatches, HammingIndex, arrays, buckets
 from custodes.index.buckets import Buckets, Runs
 
 from .shapes import LEVELS, SHAPES, Generator, Uint8s, uniform
@@ -403,12 +403,12 @@ def test_planted_fault_an_answer_that_is_lost_is_caught(level: str, monkeypatch:
 def test_planted_fault_rows_of_a_second_task_that_count_from_its_start_are_caught(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = buckets.in_threads
+    right = arrays.in_threads
 
     def in_threads(work: Callable[..., Runs], tasks: list[tuple[object, ...]], threads: int) -> list[Runs]:
         return [each - np.array([17 * (i > 0), 0, 0], np.uint32) for i, each in enumerate(right(work, tasks, threads))]
 
-    monkeypatch.setattr(buckets, "in_threads", in_threads)
+    monkeypatch.setattr(arrays, "in_threads", in_threads)
     assert caught()
 
 

@@ -171,7 +171,7 @@ def test_near_matches_equal_comparing_every_form_with_every_entry(seed: int, rad
 
 
 def test_blocks_of_queries_keep_their_row_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_QUERIES_AT_ONCE", 3)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 3)
     it = matcher(loaded(one=[Entry(Kind.PDQ, PDQ, "1")]))
     values = np.zeros((20, 32), np.uint8)
     values[[0, 4, 19]] = codes(PDQ)

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["NONE", "Int64s", "Uint8s", "checked_codes", "checked_ids", "expand", "in_threads"]
+__all__ = ["NONE", "Found", "Int64s", "Uint8s", "checked_codes", "checked_ids", "expand", "in_parts", "in_threads"]
 
 Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
@@ -19,6 +19,9 @@ NONE: Final[Int64s] = np.empty(0, dtype=np.int64)
 _PAIRS_MAX: Final = 1 << 22  # candidate pairs held at once: bounds memory however the codes cluster
 
 T = TypeVar("T")
+
+Found = npt.NDArray[np.uint32]
+"""What a search finds, uint32[n, 3]: the row of a query, and two numbers that tell what was found for it."""
 
 
 def checked_codes(codes: Uint8s, size_bytes: int | None = None) -> Uint8s:
@@ -62,3 +65,12 @@ def in_threads(work: Callable[..., T], tasks: Iterable[tuple[object, ...]], thre
         return [work(*task) for task in tasks]
     with ThreadPoolExecutor(threads) as pool:
         return [each.result() for each in [pool.submit(work, *task) for task in tasks]]
+
+
+def in_parts(work: Callable[[Uint8s], Found], queries: Uint8s, step: int, threads: int = 1) -> Found:
+    """What ``work`` finds for the queries, ``step`` of them at a time, with rows counted from the first of all. There must be one."""
+    starts = range(0, len(queries), step)
+    found = in_threads(work, [(queries[start : start + step],) for start in starts], threads)
+    for start, hits in zip(starts[1:], found[1:], strict=True):
+        hits[:, 0] += np.uint32(start)
+    return found[0] if len(found) == 1 else np.concatenate(found)

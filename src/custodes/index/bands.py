@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from custodes import native
-from custodes.index.arrays import Int64s, Uint8s, expand
+from custodes.index.arrays import Found, Int64s, Uint8s, expand, in_parts
 from custodes.index.chain import BANDS, MASKS, MASKS_END, Chain
 
 __all__ = [
     "CODE_BYTES",
-    "NO_HITS",
     "SPARE",
     "VALUES",
     "Band",
@@ -32,13 +31,12 @@ __all__ = [
 
 Uint16s = npt.NDArray[np.uint16]
 Uint32s = npt.NDArray[np.uint32]
-Hits = npt.NDArray[np.uint32]
+Hits = Found
 """Pairs, uint32[n, 3]: query row, entry, distance in bits."""
 
 CODE_BYTES: Final = 32
 VALUES: Final = 1 << 16
 SPARE: Final = 32  # numbers after the last that a vector load may touch
-NO_HITS: Final[Hits] = np.empty((0, 3), dtype=np.uint32)
 
 _PROBES_AT_ONCE: Final = 1 << 17
 _PAIRS_AT_ONCE: Final = 1 << 22
@@ -79,18 +77,14 @@ def join(codes: Uint8s, table: Band, queries: Uint8s, band: int, chain: Chain) -
         pointers = native.table(codes, *table)
         return kernels.hits("join", pointers, native_chain(chain), band, queries, len(queries))
     step = max(1, _PROBES_AT_ONCE // MASKS_END[chain.one[band]])
-    blocks = [queries[start : start + step] for start in range(0, len(queries), step)]
-    found = [_join_block(codes, table, block, (band, chain)) for block in blocks]
-    for number, hits in enumerate(found):
-        hits[:, 0] += np.uint32(number * step)
-    return np.concatenate([NO_HITS, *found])
+    return in_parts(lambda block: _join_block(codes, table, block, (band, chain)), queries, step)
 
 
 def compare(codes: Uint8s, queries: Uint8s, radius: int) -> Hits:
     """All pairs within the radius by comparing every query with every code: the oracle."""
     words, theirs = codes.view(np.uint64), queries.view(np.uint64)
     step = max(1, _PAIRS_AT_ONCE // max(len(codes), 1))
-    found = [NO_HITS]
+    found = [native.NO_HITS]
     for start in range(0, len(theirs) if len(codes) else 0, step):
         apart = distances(theirs[start : start + step, None, :], words[None, :, :])
         rows, entries = np.nonzero(apart <= radius)
@@ -114,7 +108,7 @@ def native_chain(chain: Chain) -> native.Chain:
 
 def _join_block(codes: Uint8s, table: Band, queries: Uint8s, where: tuple[int, Chain]) -> Hits:
     band, chain = where
-    found = [NO_HITS]
+    found = [native.NO_HITS]
     for rows, entries in _candidates(table, queries.view(np.uint16), band, chain):
         if not len(rows):
             continue

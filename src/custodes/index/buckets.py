@@ -15,17 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from custodes import native
-from custodes.index.arrays import Int64s, Uint8s, in_threads
+from custodes.index.arrays import Found, Int64s, Uint8s, in_parts
 
-__all__ = ["NO_RUNS", "SIZE_BYTES_MAX", "SIZE_BYTES_MIN", "Buckets", "Runs"]
+__all__ = ["SIZE_BYTES_MAX", "SIZE_BYTES_MIN", "Buckets", "Runs"]
 
-Runs = npt.NDArray[np.uint32]
+Runs = Found
 Uint32s = npt.NDArray[np.uint32]
 Uint64s = npt.NDArray[np.uint64]
 
 SIZE_BYTES_MIN: Final = 8
 SIZE_BYTES_MAX: Final = 64
-NO_RUNS: Final[Runs] = np.empty((0, 3), dtype=np.uint32)
 
 _ENTRIES_MAX: Final = (1 << 32) - 1  # places have 32 bits
 _BUCKET_ENTRIES: Final = 4
@@ -108,19 +107,14 @@ class Buckets:
     def search(self, queries: Uint8s, threads: int) -> Runs:
         """Runs of codes equal to a query: its row, the first place among ``sorted_codes``, how many there are. By row."""
         if not len(self) or not len(queries):
-            return NO_RUNS
+            return native.NO_HITS
         active = native.kernels()
         step = _KERNEL_ROWS if active else _NUMPY_ROWS
 
         def work(part: Uint8s) -> Runs:
             return self._search(active, part) if active else self._search_by_numpy(part)
 
-        step = min(step, -(-len(queries) // threads))
-        starts = range(0, len(queries), step)
-        found = in_threads(work, [(queries[start : start + step],) for start in starts], threads)
-        for start, runs in zip(starts, found, strict=True):
-            runs[:, 0] += np.uint32(start)
-        return np.concatenate(found)
+        return in_parts(work, queries, min(step, -(-len(queries) // threads)), threads)
 
     def _search(self, active: native.Kernels, queries: Uint8s) -> Runs:
         return active.hits("exact_search", _arrays(self.sorted_codes, self.heads), queries, len(queries))

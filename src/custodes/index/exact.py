@@ -10,10 +10,9 @@ from typing import BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 
-from custodes.errors import InputError
 from custodes.index.arrays import NONE, Int64s, Uint8s, checked_codes, expand
 from custodes.index.buckets import SIZE_BYTES_MAX, Buckets, Runs, Uint32s, Uint64s
-from custodes.index.file import read_index, write_index
+from custodes.index.file import read_index, unsound, write_index
 from custodes.index.growing import Growing, Part
 
 __all__ = ["ExactIndex", "ExactMatches"]
@@ -86,7 +85,7 @@ class ExactIndex:
         self.fold()
         segment, ids = Buckets.build(np.empty((0, self._size_bytes), np.uint8)), NONE
         for part in self._entries:
-            segment, ids = part.segment, part.all_ids() if part.ids is not None else np.array([part.first])
+            segment, ids = part.segment, part.stored_ids()
         write_index(
             target,
             _KIND,
@@ -101,15 +100,12 @@ class ExactIndex:
         """
         arrays = read_index(source, _KIND, mapped=mapped)
         if not arrays.keys() >= {"codes", "heads", "order", "ids"}:
-            raise _unsound()
-        ids = cast(Int64s, arrays["ids"])
+            raise unsound()
         segment = Buckets(cast(Uint64s, arrays["heads"]), cast(Uint32s, arrays["order"]), cast(Uint8s, arrays["codes"]))
-        alone = ids.shape == (1,)
-        if not segment.is_sound() or ids.dtype != np.int64 or not (alone or ids.shape == (len(segment),)):
-            raise _unsound()
+        if not segment.is_sound():
+            raise unsound()
         index = cls(segment.sorted_codes.shape[1])
-        if len(segment):
-            index._entries.put(segment, None if alone else ids, int(ids[0]) if alone else None)
+        index._entries.put_stored(segment, cast(Int64s, arrays["ids"]))
         return index
 
     def _fitting(self, codes: Uint8s, name: str) -> Uint8s:
@@ -117,10 +113,6 @@ class ExactIndex:
         if codes.shape[1] != self._size_bytes:
             raise ValueError(f"{name} have {codes.shape[1]} bytes, the index has {self._size_bytes}")
         return codes
-
-
-def _unsound() -> InputError:
-    return InputError("the index file holds arrays that do not belong together", hint="make it again from the list")
 
 
 def _pairs(part: Part[Buckets], runs: Runs) -> list[tuple[Int64s, Int64s]]:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from custodes.errors import InputError, StorageError
 
-__all__ = ["Array", "read_index", "write_index"]
+__all__ = ["Array", "read_index", "unsound", "write_index"]
 
 Array = npt.NDArray[np.generic]
 
@@ -90,6 +90,11 @@ def read_index(source: Path | BinaryIO, kind: str, *, mapped: bool) -> dict[str,
     if any(digests[section.name] != section.sha256 for section in head.sections):
         raise _damaged(name)
     return arrays
+
+
+def unsound() -> InputError:
+    """Of arrays that are each as they were written, and do not belong together: a kernel would follow them out of bounds."""
+    return InputError("the index file holds arrays that do not belong together", hint="make it again from the list")
 
 
 def _private(path: str, flags: int) -> int:

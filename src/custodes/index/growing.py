@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from custodes.index.arrays import Int64s, Uint8s, checked_codes, checked_ids
+from custodes.index.file import unsound
 
 __all__ = ["Growing", "Part", "SegmentLike"]
 
@@ -53,6 +54,10 @@ class Part(Generic[S]):
     def all_ids(self) -> Int64s:
         """The ids of all entries, the withdrawn ones too."""
         return np.arange(self.first, self.first + len(self.segment)) if self.ids is None else self.ids
+
+    def stored_ids(self) -> Int64s:
+        """The ids as a file holds them: one alone where they count up."""
+        return np.array([self.first]) if self.ids is None else self.ids
 
     def ids_of(self, entries: npt.NDArray[np.integer]) -> Int64s:
         """The ids of these entries."""
@@ -97,6 +102,14 @@ class Growing(Generic[S]):
         part = Part(segment, ids, self._next if first is None else first)
         self._next = max(self._next, int(part.all_ids().max()) + 1 if ids is not None else part.first + len(segment))
         self.parts.append(part)
+
+    def put_stored(self, segment: S, ids: Int64s) -> None:
+        """Add a segment with ids as ``Part.stored_ids`` gave them, if it holds anything. Raises InputError where they do not fit."""
+        alone = ids.shape == (1,)
+        if ids.dtype != np.int64 or not (alone or ids.shape == (len(segment),)):
+            raise unsound()
+        if len(segment):
+            self.put(segment, None if alone else ids, int(ids[0]) if alone else None)
 
     def withdraw(self, ids: Int64s) -> int:
         """Take out every entry with one of these ids; how many there were."""

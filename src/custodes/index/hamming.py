@@ -10,11 +10,10 @@ from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 import numpy as np
 
-from custodes.errors import InputError
 from custodes.index.arrays import NONE, Int64s, Uint8s, checked_codes
 from custodes.index.bands import CODE_BYTES, SPARE, VALUES, Hits, compare
 from custodes.index.chain import BANDS, HAMMING_RADIUS_MAX, chain_of
-from custodes.index.file import Array, read_index, write_index
+from custodes.index.file import Array, read_index, unsound, write_index
 from custodes.index.growing import Growing, Part
 from custodes.index.segment import Segment, Tables
 
@@ -97,10 +96,7 @@ class HammingIndex:
         arrays: dict[str, Array] = {"codes": np.empty((0, CODE_BYTES), np.uint8)}
         for part in self._entries:
             part.segment.prepare(threads=1)
-            arrays = {
-                "codes": part.segment.codes,
-                "ids": part.all_ids() if part.ids is not None else np.array([part.first]),
-            }
+            arrays = {"codes": part.segment.codes, "ids": part.stored_ids()}
             if part.segment.tables:
                 arrays |= part.segment.tables._asdict()
         write_index(target, _KIND, arrays)
@@ -115,12 +111,10 @@ class HammingIndex:
         index = cls(resident=resident)
         codes = cast(Uint8s, arrays["codes"])
         if len(codes):
-            ids = cast(Int64s, arrays["ids"])
             tables = Tables(*(cast(Any, arrays[name]) for name in Tables._fields)) if "starts" in arrays else None
-            _judge(codes, ids, tables)
+            _judge(codes, tables)
             segment = Segment(codes, tables if resident else None, resident=resident)
-            alone = len(ids) == 1
-            index._entries.put(segment, None if alone else ids, int(ids[0]) if alone else None)
+            index._entries.put_stored(segment, cast(Int64s, arrays["ids"]))
         return index
 
     def _matches(self, found: list[Hits]) -> HammingMatches:
@@ -144,11 +138,10 @@ def _named(part: Part[Segment], hits: Hits) -> tuple[Int64s, Int64s, Int64s]:
     return rows, part.ids_of(entries), bits
 
 
-def _judge(codes: Uint8s, ids: Int64s, tables: Tables | None) -> None:
+def _judge(codes: Uint8s, tables: Tables | None) -> None:
     """Refuse arrays that do not belong together: a kernel would follow them out of bounds."""
     count = len(codes)
     sound = codes.dtype == np.uint8 and codes.shape == (count, CODE_BYTES)
-    sound = sound and ids.dtype == np.int64 and ids.shape in ((count,), (1,))
     if sound and tables is not None:
         wide, narrow = np.dtype(np.uint32), np.dtype(np.uint16)
         row = (BANDS * count + SPARE,)
@@ -159,4 +152,4 @@ def _judge(codes: Uint8s, ids: Int64s, tables: Tables | None) -> None:
         sound = sound and bool((tables.starts[:, 1:] >= tables.starts[:, :-1]).all())
         sound = sound and int(tables.entries.max()) < count
     if not sound:
-        raise InputError("the index file holds arrays that do not belong together", hint="make it again from the list")
+        raise unsound()

@@ -6,15 +6,13 @@ band. A segment that is not resident keeps no tables: it sorts one band at a tim
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from custodes import native
-from custodes.index.arrays import Uint8s, in_threads
+from custodes.index.arrays import Uint8s, in_parts, in_threads
 from custodes.index.bands import (
-    NO_HITS,
     SPARE,
     VALUES,
     Band,
@@ -35,9 +33,8 @@ TABLES_MIN: Final = 4096
 
 _ENTRIES_MAX: Final = (1 << 32) - SPARE  # rows of entries have 32 bits
 _QUERIES_AT_ONCE: Final = 1 << 20
-_JOIN_MIN: Final = (
-    1 << 13
-)  # queries from which on joining beats probing, where there are as many codes as values of a band
+# queries from which on joining beats probing, where there are as many codes as values of a band
+_JOIN_MIN: Final = 1 << 13
 
 
 class Tables(NamedTuple):
@@ -87,17 +84,14 @@ class Segment:
     def search(self, queries: Uint8s, chain: Chain, threads: int) -> Hits:
         """All pairs within the chain's radius, in no order."""
         if not len(self) or not len(queries):
-            return NO_HITS
+            return native.NO_HITS
         self.prepare(threads)
         if len(self) < TABLES_MIN:
             return self._compared(queries, chain, threads)
         join_min = _JOIN_MIN * min(len(self), VALUES) // VALUES
         if self.tables and len(queries) < join_min and native.kernels():
             return self._probed(queries, chain, threads)
-        starts = range(0, len(queries), _QUERIES_AT_ONCE)
-        return _together(
-            [(start, self._joined(queries[start : start + _QUERIES_AT_ONCE], chain, threads)) for start in starts]
-        )
+        return in_parts(lambda part: self._joined(part, chain, threads), queries, _QUERIES_AT_ONCE)
 
     def _compared(self, queries: Uint8s, chain: Chain, threads: int) -> Hits:
         kernels, columns = native.kernels(), self._columns
@@ -107,7 +101,7 @@ class Segment:
         def work(part: Uint8s) -> Hits:
             return kernels.hits("compare", columns, columns.shape[1], len(self), part, len(part), chain.radius)
 
-        return _in_parts(work, queries, threads)
+        return in_parts(work, queries, -(-len(queries) // threads), threads)
 
     def _probed(self, queries: Uint8s, chain: Chain, threads: int) -> Hits:
         kernels, tables = native.kernels(), self.tables
@@ -116,7 +110,11 @@ class Segment:
         if self._native is None:
             self._native = native.table(self.codes, *tables)
         table, limits = self._native, native_chain(chain)
-        return _in_parts(lambda part: kernels.hits("probe", table, limits, part, len(part)), queries, threads)
+
+        def work(part: Uint8s) -> Hits:
+            return kernels.hits("probe", table, limits, part, len(part))
+
+        return in_parts(work, queries, -(-len(queries) // threads), threads)
 
     def _joined(self, queries: Uint8s, chain: Chain, threads: int) -> Hits:
         if (tables := self.tables) is not None:
@@ -153,18 +151,3 @@ def _columns(codes: Uint8s) -> Uint32s:
     columns = np.zeros((8, len(codes) + SPARE), np.uint32)
     columns[:, : len(codes)] = codes.view(np.uint32).T
     return columns
-
-
-def _in_parts(work: Callable[[Uint8s], Hits], queries: Uint8s, threads: int) -> Hits:
-    if threads == 1:
-        return work(queries)
-    step = -(-len(queries) // threads)
-    parts = [(queries[start : start + step],) for start in range(0, len(queries), step)]
-    return _together([(number * step, hits) for number, hits in enumerate(in_threads(work, parts, threads))])
-
-
-def _together(found: list[tuple[int, Hits]]) -> Hits:
-    """Hits of parts of the queries, with the rows counted from the first part."""
-    for start, hits in found:
-        hits[:, 0] += np.uint32(start)
-    return np.concatenate([hits for _, hits in found])

@@ -22,13 +22,14 @@ from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Kind, Signal
 from custodes.pdq import FORMS, forms_of
 
-__all__ = ["FORMS", "ExactHits", "Indexes", "MatchSettings", "Matcher", "NearHits", "indexes_of"]
+__all__ = ["FORMS", "QUERIES_AT_ONCE", "ExactHits", "Indexes", "MatchSettings", "Matcher", "NearHits", "indexes_of"]
 
 Int64s = npt.NDArray[np.int64]
 Uint8s = npt.NDArray[np.uint8]
 Forms = Callable[[Uint8s], Uint8s]
 
-_QUERIES_AT_ONCE: Final = 1 << 17  # rows; each is eight queries, and a join is the cheaper the more of them there are
+QUERIES_AT_ONCE: Final = 1 << 17
+"""Rows that are searched together: each is eight queries, and a join is the cheaper the more of them there are."""
 
 
 class MatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +153,7 @@ class _Near:
 
     def search(self, codes: Uint8s, quality: npt.NDArray[np.integer]) -> NearHits:
         good = np.flatnonzero(quality >= self._quality_floor)
-        blocks = [good[start : start + _QUERIES_AT_ONCE] for start in range(0, len(good), _QUERIES_AT_ONCE)]
+        blocks = [good[start : start + QUERIES_AT_ONCE] for start in range(0, len(good), QUERIES_AT_ONCE)]
         hits = [self._search_block(codes[rows], quality[rows], rows) for rows in blocks]
         return NearHits(*(np.concatenate([_NONE, *column]) for column in zip(*hits, strict=True))) if hits else _NO_HITS
 

@@ -63,9 +63,8 @@ class Shelf:
             os.close(self.descriptors.popitem()[1])
 
     def _put(self, name: str, content: bytearray | ExactIndex | HammingIndex) -> None:
-        descriptor = os.memfd_create(
-            "custodes", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-        )  # the name is for /proc, and tells nothing
+        # The name is for /proc, and tells nothing.
+        descriptor = os.memfd_create("custodes", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.descriptors[name] = descriptor
         with os.fdopen(os.dup(descriptor), "wb") as file:
             if isinstance(content, bytearray):
@@ -78,7 +77,6 @@ class Shelf:
         return Path(f"/proc/self/fd/{self.descriptors[name]}")
 
     def _mapped(self, name: str) -> memoryview:
-        with self._path(name).open(
-            "rb"
-        ) as file:  # opened for reading: before Linux 6.7 nothing else of sealed memory can be mapped
+        # Opened for reading: before Linux 6.7 nothing else of sealed memory can be mapped.
+        with self._path(name).open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -20,6 +20,7 @@ from custodes.examine import Evidence
 from custodes.handover.finding import seal_bundle
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
 from custodes.ledger.run import RunDirectory, ShardCommit, ShardRecord
+from custodes.lists.matcher import QUERIES_AT_ONCE
 from custodes.scan.shard import (
     ShardJob,
     ShardReport,
@@ -34,7 +35,7 @@ from custodes.scan.shard import (
 
 __all__ = ["rematch_manifest", "rematch_path", "rematch_shards", "rematch_slots"]
 
-ROWS_TOGETHER: Final = 1 << 17
+ROWS_TOGETHER: Final = QUERIES_AT_ONCE
 """Stored rows (codes, where a row has several) from which on no further shard joins a group: what the matcher searches at once."""
 
 SLOTS_MAX: Final = 256
