@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from custodes import digests
 
-from .test_sanitizers import run
-from .toolchain import NATIVE, build, needs_compiler
+from .toolchain import NATIVE, is_caught, needs_compiler
 
 pytestmark = needs_compiler()
 
@@ -50,24 +48,17 @@ DIGEST_FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-def is_caught(program: str, file: str, change: tuple[str, str], folder: Path) -> bool:
-    shutil.copytree(NATIVE, folder / "native")
-    source = folder / "native" / file
-    text = source.read_text()
-    assert text.count(change[0]) == 1
-    source.write_text(text.replace(*change))
-    try:
-        return run(build.Build(source=folder / "native").check(program, folder), 60, 1).returncode == 1
-    except build.BuildError as error:
-        pytest.fail(str(error))
+def is_caught_once(program: str, file: str, change: tuple[str, str], folder: Path) -> bool:
+    assert (NATIVE / file).read_text().count(change[0]) == 1
+    return is_caught(program, (file, *change), folder)
 
 
 @pytest.mark.parametrize("change", EXACT_FAULTS.values(), ids=EXACT_FAULTS)
 def test_planted_fault_in_the_exact_index_is_caught(change: tuple[str, str], tmp_path: Path) -> None:
-    assert is_caught("check_exact", "exact.hpp", change, tmp_path)
+    assert is_caught_once("check_exact", "exact.hpp", change, tmp_path)
 
 
 @pytest.mark.skipif(digests._ONE_PASS is None, reason="NOT TESTED: this machine has no SHA instructions")
 @pytest.mark.parametrize("change", DIGEST_FAULTS.values(), ids=DIGEST_FAULTS)
 def test_planted_fault_in_the_digests_is_caught(change: tuple[str, str], tmp_path: Path) -> None:
-    assert is_caught("check_digest", "digest.hpp", change, tmp_path)
+    assert is_caught_once("check_digest", "digest.hpp", change, tmp_path)

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .toolchain import NATIVE, build, needs_compiler
+from .toolchain import NATIVE, build, needs_compiler, run
 
 PROGRAMS = sorted(path.stem for path in (NATIVE / "check").glob("check_*.cpp"))
 
 pytestmark = needs_compiler()
-
-
-def run(program: Path, rounds: int, seed: int) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ) | {
-        "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
-    return subprocess.run(
-        [program, str(rounds), str(seed)], capture_output=True, text=True, check=False, timeout=1500, env=environment
-    )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -33,3 +36,27 @@ def needs_compiler() -> pytest.MarkDecorator:
     except build.BuildError as error:
         return pytest.mark.skip(reason=f"NOT TESTED: {error}")
     return pytest.mark.skipif(False, reason="")
+
+
+def run(program: Path, rounds: int, seed: int) -> subprocess.CompletedProcess[str]:
+    environment = dict(os.environ) | {
+        "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    return subprocess.run(
+        [program, str(rounds), str(seed)], capture_output=True, text=True, check=False, timeout=1500, env=environment
+    )
+
+
+def is_caught(program: str, fault: tuple[str, str, str], folder: Path, machine: str = "") -> bool:
+    """Whether a check program, built of the sources with a fault (file, what stands there, what stands there instead), reports a difference."""
+    file, right, wrong = fault
+    source = folder / "native"
+    shutil.copytree(NATIVE, source)
+    text = (source / file).read_text()
+    assert right in text
+    (source / file).write_text(text.replace(right, wrong))
+    try:
+        return run(build.Build(source=source, machine=machine).check(program, folder), 60, 1).returncode == 1
+    except build.BuildError as error:
+        pytest.fail(str(error))
