@@ -6,8 +6,10 @@ BIN = .venv/bin
 
 setup: .venv/.ready
 
-.venv/.ready: pyproject.toml uv.lock hatch_build.py $(wildcard native/*)
-	@test -x $(UV) || { $(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet 'uv>=0.9,<1'; }
+$(UV):
+	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet 'uv>=0.9,<1'
+
+.venv/.ready: pyproject.toml uv.lock hatch_build.py $(wildcard native/*) | $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras --reinstall-package custodes
 	@touch $@
 
@@ -30,7 +32,7 @@ bench: setup
 docs: setup
 	@$(BIN)/python docs/generate.py
 
-lock: setup
+lock: $(UV)
 	@UV_PROJECT_ENVIRONMENT=.venv $(UV) lock
 
 clean:

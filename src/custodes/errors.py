@@ -7,6 +7,7 @@
     │   └── SourceError      a dataset that cannot be read
     ├── WorldError           disk, network, kernel                 exit 3
     │   ├── StorageError     a write that did not become durable
+    │   ├── AuthorityError   an authority's service refused, or answered what its protocol does not allow
     │   └── JailError        the kernel cannot confine the decoder
     └── InternalError        an invariant of ours does not hold    exit 4
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = [
+    "AuthorityError",
     "ConfigError",
     "CustodesError",
     "ExitCode",
@@ -80,6 +82,10 @@ class WorldError(CustodesError):
 
 class StorageError(WorldError):
     """A write did not become durable. Never retried on the same file: the run stops."""
+
+
+class AuthorityError(WorldError):
+    """An authority's service cannot be reached, refused, or answered what its protocol does not allow."""
 
 
 class JailError(WorldError):

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NoReturn
 
 __all__ = [
+    "MATCHED_KINDS",
     "PDQ_BITS",
     "REASONS",
     "URL_KINDS",
@@ -19,6 +20,7 @@ __all__ = [
     "Digests",
     "Entry",
     "Kind",
+    "Meaning",
     "Outcome",
     "OutcomeName",
     "Pdq",
@@ -43,16 +45,22 @@ class Kind(StrEnum):
     URL_NORMALISED_MD5 = "url/normalised-md5"
     URL_NORMALISED_SHA1 = "url/normalised-sha1"
     URL_NORMALISED_SHA256 = "url/normalised-sha256"
+    PHOTODNA = "photodna"
+    """Opaque: carried for those who are licensed to compare it, and never compared here."""
 
     @property
     def size_bytes(self) -> int:
-        """Length of a value of this kind: 16, 20 or 32 bytes."""
+        """Length of a value of this kind: 16, 20, 32 or (PhotoDNA) 144 bytes."""
+        if self is Kind.PHOTODNA:
+            return 144
         if self.value.endswith("md5"):
             return 16
         return 20 if self.value.endswith("sha1") else 32
 
 
 URL_KINDS: Final = tuple(kind for kind in Kind if kind.value.startswith("url/"))
+MATCHED_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.PHOTODNA)
+"""The kinds that are compared."""
 
 
 class Content:
@@ -210,6 +218,21 @@ class Role(StrEnum):
     NEGATIVE = "negative"
 
 
+class Meaning(StrEnum):
+    """Our classes of what an authority says of a confirmed entry. Each list's own categories are mapped to them by a dated table."""
+
+    CSAM = "csam"
+    """Confirmed child abuse material."""
+    EXPLOITATIVE = "exploitative"
+    """Exploitative or harmful, but not illegal by itself."""
+    NCII = "ncii"
+    """Intimate, shared without consent; of adults."""
+    SUSPECTED = "suspected"
+    """Suspected by its list, not confirmed."""
+    UNMAPPED = "unmapped"
+    """What its list says of it is not understood: held, never acted on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One hash on a list, as its authority shares it. ``id`` is the authority's own; category and assurance are kept as given."""
@@ -238,6 +261,7 @@ class Signal:
     role: Role
     distance: int = 0
     form: str = "original"
+    meaning: Meaning = Meaning.CSAM
 
     def __repr__(self) -> str:
         return f"<Signal {self.kind.value} {self.role.value}>"

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from custodes.errors import ListError
 from custodes.model import Entry, Kind, Role
 
-__all__ = ["ROLES", "Columns", "Contents", "ListHeader", "Provenance", "collect", "decode", "encode"]
+__all__ = ["ROLES", "Columns", "Contents", "Drafts", "ListHeader", "Provenance", "collect", "decode", "encode"]
 
 Uint8s = npt.NDArray[np.uint8]
 Uint32s = npt.NDArray[np.uint32]
@@ -30,21 +30,25 @@ _ENTRIES_MAX: Final = 2**32 - 1
 _ALIGNMENT: Final = 8
 
 
-class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a version came from, for people to read. It is kept with the list and never interpreted."""
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a version came from. It is kept with the list; of it only ``scheme`` and ``issued`` are interpreted."""
 
-    source: str = ""  # the imported file's name
-    format: str = ""  # csv, ndjson or text
+    source: str = ""  # the imported file's name, or the service's
+    format: str = ""  # csv, ndjson, vics, ...; the service's protocol
     authority: str = ""  # who made the list
+    scheme: str = ""  # whose categories its entries have (lists.meaning); "": none stated
+    environment: str = ""  # of the service: production or test, as it names them
+    issued: str = ""  # when the authority made this version, RFC 3339, where it says so
 
 
-class ListHeader(msgspec.Struct, frozen=True, kw_only=True):
+class ListHeader(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is said of a version beside its entries. It is no part of the version's digest."""
 
     list: str
     sequence: int
     created: str  # RFC 3339, UTC
     provenance: Provenance
+    checkpoint: str = ""  # from where a service is asked what changed after this version
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,24 +101,13 @@ def collect(entries: Iterable[Entry]) -> tuple[Contents, int]:
 
     An entry without an id gets ``row-<n>``, n its place among all entries given, from 1. ListError when there are none.
     """
-    drafts: dict[Kind, _Draft] = {}
-    ids, categories, assurances = _Strings(), _Strings(), _Strings()
+    drafts = Drafts()
     given = 0
     for given, entry in enumerate(entries, 1):
-        draft = drafts.get(entry.kind) or drafts.setdefault(entry.kind, _Draft())
-        draft.codes += _code(entry)
-        draft.ids.append(ids.number(entry.id))
-        draft.categories.append(categories.number(entry.category))
-        draft.assurances.append(assurances.number(entry.assurance))
-        draft.roles.append(ROLES.index(entry.role))
-        draft.places.append(given)
+        drafts.add(entry, entry.id, given)
     if not given:
         raise ListError("the list holds no entries", hint="an empty list is refused: it would match nothing, silently")
-    if given > _ENTRIES_MAX:
-        raise ListError(f"a list holds at most {_ENTRIES_MAX} entries")
-    kinds = {kind: _finish(kind, drafts[kind], ids) for kind in Kind if kind in drafts}
-    offsets, text = ids.table()
-    return Contents(kinds, offsets, text, tuple(categories.numbers), tuple(assurances.numbers)), given
+    return drafts.finished(), given
 
 
 def encode(header: ListHeader, contents: Contents) -> tuple[bytes, bytes]:
@@ -217,18 +210,53 @@ class _Draft:
         self.roles = array("B")
 
 
-def _finish(kind: Kind, draft: _Draft, ids: _Strings) -> Columns:
-    codes = np.frombuffer(draft.codes, dtype=np.uint8).reshape(-1, kind.size_bytes)
-    numbers = [np.frombuffer(column, dtype=np.uint32) for column in (draft.ids, draft.categories, draft.assurances)]
-    roles = np.frombuffer(draft.roles, dtype=np.uint8)
-    kept = _first_of_equals(codes, [*numbers, roles])
-    own = numbers[0][kept]
-    nameless = ids.numbers.get("")
-    if nameless is not None:
-        places = np.frombuffer(draft.places, dtype=np.uint32)[kept]
-        for row in np.flatnonzero(own == nameless):
-            own[row] = ids.number(f"row-{places[row]}")
-    return Columns(codes[kept], own, numbers[1][kept], numbers[2][kept], roles[kept])
+class Drafts:
+    """A list while it grows, entry by entry; ``place`` numbers what an entry came with (its row, its record)."""
+
+    def __init__(self) -> None:
+        self.ids, self._categories, self._assurances = _Strings(), _Strings(), _Strings()
+        self._kinds: dict[Kind, _Draft] = {}
+
+    def add(self, entry: Entry, own_id: str, place: int) -> None:
+        """Take one more. ListError when its value is of the wrong length, or there are too many."""
+        draft = self._kinds.get(entry.kind) or self._kinds.setdefault(entry.kind, _Draft())
+        if place > _ENTRIES_MAX:
+            raise ListError(f"a list holds at most {_ENTRIES_MAX} entries")
+        draft.codes += _code(entry)
+        draft.ids.append(self.ids.number(own_id))
+        draft.categories.append(self._categories.number(entry.category))
+        draft.assurances.append(self._assurances.number(entry.assurance))
+        draft.roles.append(ROLES.index(entry.role))
+        draft.places.append(place)
+
+    def finished(self, counts: npt.NDArray[np.bool_] | None = None) -> Contents:
+        """All that was taken, or what came with the places that count (bool[places])."""
+        kinds = {}
+        for kind in Kind:
+            if kind in self._kinds and len(columns := self._finish(kind, counts)):
+                kinds[kind] = columns
+        offsets, text = self.ids.table()
+        return Contents(kinds, offsets, text, tuple(self._categories.numbers), tuple(self._assurances.numbers))
+
+    def _finish(self, kind: Kind, counts: npt.NDArray[np.bool_] | None) -> Columns:
+        draft = self._kinds[kind]
+        places = np.frombuffer(draft.places, dtype=np.uint32)
+        rows = np.arange(len(places)) if counts is None else np.flatnonzero(counts[places])
+        codes = np.frombuffer(draft.codes, dtype=np.uint8).reshape(-1, kind.size_bytes)[rows]
+        tables = (draft.ids, draft.categories, draft.assurances)
+        numbers = [np.frombuffer(column, dtype=np.uint32)[rows] for column in tables]
+        roles = np.frombuffer(draft.roles, dtype=np.uint8)[rows]
+        kept = _first_of_equals(codes, [*numbers, roles])
+        own = self._named(numbers[0][kept], places[rows][kept])
+        return Columns(codes[kept], own, numbers[1][kept], numbers[2][kept], roles[kept])
+
+    def _named(self, own: Uint32s, places: Uint32s) -> Uint32s:
+        """An entry without an id of its own is named by its place."""
+        nameless = self.ids.numbers.get("")
+        if nameless is not None:
+            for row in np.flatnonzero(own == nameless):
+                own[row] = self.ids.number(f"row-{places[row]}")
+        return own
 
 
 def _first_of_equals(codes: Uint8s, others: list[npt.NDArray[np.unsignedinteger]]) -> npt.NDArray[np.int64]:

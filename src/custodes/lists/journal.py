@@ -1,0 +1,145 @@
+"""What a walk over an authority's changes has brought so far, encrypted: a walk that stops anywhere goes on there.
+
+Each page is one file, durable before the next is asked for. The journal belongs to one start: another version in force, another
+checkpoint or another service begins it anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from custodes.crypto.keys import ListsKey
+from custodes.crypto.vault import lock, unlock
+from custodes.durable import make_folder, replace_file
+from custodes.errors import InputError
+from custodes.lists.records import Record
+from custodes.model import Entry, Kind, Role
+
+__all__ = ["Journal", "Start"]
+
+_SUFFIX: Final = ".page"
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a walk began."""
+
+    version: str
+    checkpoint: str
+    service: str
+    environment: str
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    kind: Kind
+    value: bytes
+    category: str
+    assurance: str
+    role: Role
+
+
+class _Record(msgspec.Struct, frozen=True, array_like=True):
+    id: str
+    modified: int
+    entries: list[_Entry]
+
+
+class _Page(msgspec.Struct, frozen=True, kw_only=True):
+    start: Start
+    records: list[_Record]
+    resume: str
+    checkpoint: str | None
+    skipped: dict[str, int]
+
+
+class Journal:
+    """The pages of one list's walk, in ``folder``."""
+
+    def __init__(self, folder: Path, key: ListsKey, list_id: str) -> None:
+        self._folder = folder
+        self._key = key
+        self._list_id = list_id
+        self._start = Start(version="", checkpoint="", service="", environment="")
+        self._pages = 0
+        self.resume = ""
+        self.checkpoint: str | None = None
+        self.skipped: Counter[str] = Counter()
+        self.records_taken = 0
+
+    def begin(self, start: Start) -> None:
+        """Go on with what was brought from this start; anything else is thrown away, and so is what cannot be read."""
+        self._start = start
+        try:
+            pages = [self._read(number) for number in range(1, len(self._files()) + 1)]
+        except (InputError, OSError, msgspec.MsgspecError):
+            pages = []
+        if not pages or any(page.start != start for page in pages):
+            self.clear()
+        for page in pages if self._files() else []:
+            self._count(page)
+
+    def append(
+        self, records: tuple[Record, ...], resume: str, checkpoint: str | None, skipped: Mapping[str, int]
+    ) -> None:
+        """Keep one more page. Raises StorageError."""
+        page = _Page(
+            start=self._start,
+            records=[_packed(record) for record in records],
+            resume=resume,
+            checkpoint=checkpoint,
+            skipped=dict(skipped),
+        )
+        make_folder(self._folder)
+        number = self._pages + 1
+        replace_file(self._path(number), lock(self._key, msgspec.msgpack.encode(page), self._context(number)))
+        self._count(page)
+
+    def records(self) -> Iterator[Record]:
+        """All records, in the order they came."""
+        for number in range(1, self._pages + 1):
+            for record in self._read(number).records:
+                yield _unpacked(record)
+
+    def forget_resume(self) -> None:
+        """The walk begins again; what it brought stays, since of each id the last word counts."""
+        self.resume = ""
+
+    def clear(self) -> None:
+        """Throw everything away, the last page first: what is left is always a beginning."""
+        for path in reversed(self._files()):
+            path.unlink()
+        self._pages, self.resume, self.checkpoint, self.records_taken = 0, "", None, 0
+        self.skipped = Counter()
+
+    def _count(self, page: _Page) -> None:
+        self._pages += 1
+        self.resume, self.checkpoint = page.resume, page.checkpoint
+        self.skipped.update(page.skipped)
+        self.records_taken += len(page.records)
+
+    def _read(self, number: int) -> _Page:
+        plain = unlock(self._key, self._path(number).read_bytes(), self._context(number))
+        return msgspec.msgpack.decode(plain, type=_Page)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob(f"*{_SUFFIX}"))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08}{_SUFFIX}"
+
+    def _context(self, number: int) -> bytes:
+        return f"sync/{self._list_id}/{number}".encode()
+
+
+def _packed(record: Record) -> _Record:
+    entries = [_Entry(e.kind, e.value, e.category, e.assurance, e.role) for e in record.entries]
+    return _Record(record.id, record.modified, entries)
+
+
+def _unpacked(record: _Record) -> Record:
+    entries = (Entry(e.kind, e.value, record.id, e.category, e.assurance, e.role) for e in record.entries)
+    return Record(record.id, tuple(entries), record.modified)
