@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from custodes.errors import AuthorityError
 from custodes.lists.records import Record
 from custodes.model import Kind
 
-__all__ = ["Authority", "Feedback", "Page", "ResumeExpired", "Verdict"]
+__all__ = ["Authority", "Environment", "Feedback", "Page", "ResumeExpired", "Verdict"]
 
 
 class ResumeExpired(AuthorityError):  # noqa: N818 - what happened to the walk, not what went wrong
@@ -30,9 +30,19 @@ class Page:
     resume: str = ""
     checkpoint: str | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
+    unchanged: bool = False
+    """Of a service that gives the whole list: it is the one that the checkpoint names, and is not given again."""
 
     def __repr__(self) -> str:
         return f"<Page {len(self.records)} records{', the last' if self.checkpoint is not None else ''}>"
+
+
+class Environment(NamedTuple):
+    """One of a service's environments: where it is, whether it is the real one, and the category scheme of what it holds."""
+
+    base: str
+    production: bool
+    scheme: str
 
 
 class Verdict(StrEnum):
@@ -44,12 +54,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Feedback:
-    """What is said of an entry, by the authority's own id and the kind of the hash. ``reason`` is one of ``Authority.feedback_reasons``."""
+    """What is said of an entry, by the authority's own id and the kind of the hash. ``reason`` is one of ``Authority.feedback_reasons``.
+
+    ``value`` is the hash itself, for services that know no other name of it.
+    """
 
     id: str
     kind: Kind
     verdict: Verdict
     reason: str = ""
+    value: bytes = b""
 
 
 class Authority(Protocol):

@@ -60,15 +60,14 @@ class Journal:
     """The pages of one list's walk, in ``folder``."""
 
     def __init__(self, folder: Path, key: ListsKey, list_id: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._key = key
         self._list_id = list_id
         self._start = Start(version="", checkpoint="", service="", environment="")
-        self._pages = 0
+        self.pages = 0
         self.resume = ""
         self.checkpoint: str | None = None
         self.skipped: Counter[str] = Counter()
-        self.records_taken = 0
 
     def begin(self, start: Start) -> None:
         """Go on with what was brought from this start; anything else is thrown away, and so is what cannot be read."""
@@ -93,14 +92,14 @@ class Journal:
             checkpoint=checkpoint,
             skipped=dict(skipped),
         )
-        make_folder(self._folder)
-        number = self._pages + 1
+        make_folder(self.folder)
+        number = self.pages + 1
         replace_file(self._path(number), lock(self._key, msgspec.msgpack.encode(page), self._context(number)))
         self._count(page)
 
     def records(self) -> Iterator[Record]:
         """All records, in the order they came."""
-        for number in range(1, self._pages + 1):
+        for number in range(1, self.pages + 1):
             for record in self._read(number).records:
                 yield _unpacked(record)
 
@@ -112,24 +111,23 @@ class Journal:
         """Throw everything away, the last page first: what is left is always a beginning."""
         for path in reversed(self._files()):
             path.unlink()
-        self._pages, self.resume, self.checkpoint, self.records_taken = 0, "", None, 0
+        self.pages, self.resume, self.checkpoint = 0, "", None
         self.skipped = Counter()
 
     def _count(self, page: _Page) -> None:
-        self._pages += 1
+        self.pages += 1
         self.resume, self.checkpoint = page.resume, page.checkpoint
         self.skipped.update(page.skipped)
-        self.records_taken += len(page.records)
 
     def _read(self, number: int) -> _Page:
         plain = unlock(self._key, self._path(number).read_bytes(), self._context(number))
         return msgspec.msgpack.decode(plain, type=_Page)
 
     def _files(self) -> list[Path]:
-        return sorted(self._folder.glob(f"*{_SUFFIX}"))
+        return sorted(self.folder.glob(f"*{_SUFFIX}"))
 
     def _path(self, number: int) -> Path:
-        return self._folder / f"{number:08}{_SUFFIX}"
+        return self.folder / f"{number:08}{_SUFFIX}"
 
     def _context(self, number: int) -> bytes:
         return f"sync/{self._list_id}/{number}".encode()
