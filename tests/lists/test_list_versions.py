@@ -264,6 +264,17 @@ def test_old_versions_are_deleted_past_their_number_and_never_the_one_in_force(t
     assert store.current() == {"demo": versions[2]}
 
 
+def test_the_value_of_an_entry_is_found_by_its_id(tmp_path: Path, clock: Clock) -> None:
+    store = store_in(tmp_path, clock)
+    twice = Entry(Kind.MD5, entry(5).value, "e4")
+    store.import_entries("demo", [entry(1), entry(2), entry(4), twice], FROM)
+    assert store.value_of("demo", "e2", Kind.MD5) == entry(2).value
+    for own, kind in (("e9", Kind.MD5), ("e22", Kind.MD5), ("", Kind.MD5), ("e2", Kind.PDQ), ("e4", Kind.MD5)):
+        with pytest.raises(ListError, match="under this id") as caught:
+            store.value_of("demo", own, kind)
+        assert own not in str(caught.value) or not own
+
+
 def test_verify_names_what_is_wrong_and_no_value(tmp_path: Path, clock: Clock) -> None:
     store = store_in(tmp_path, clock, stale_after_h=1)
     first = store.import_entries("demo", [entry(1)], FROM).version

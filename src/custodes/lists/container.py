@@ -95,6 +95,15 @@ class Contents:
         """The authority's own id, by its number in the table."""
         return self.id_text[int(self.id_offsets[number]) : int(self.id_offsets[number + 1])].tobytes().decode()
 
+    def id_number(self, entry_id: str) -> int | None:
+        """The number of an id in the table; None where it is not there."""
+        wanted = np.frombuffer(entry_id.encode(), dtype=np.uint8)
+        offsets = self.id_offsets.astype(np.int64)
+        same = np.flatnonzero(np.diff(offsets) == len(wanted))
+        texts = self.id_text[offsets[same][:, None] + np.arange(len(wanted))]
+        found = same[(texts == wanted).all(axis=1)]
+        return int(found[0]) if len(found) else None
+
 
 def collect(entries: Iterable[Entry]) -> tuple[Contents, int]:
     """The entries as columns, and how many were given. Entries that are equal in everything are folded into the first.

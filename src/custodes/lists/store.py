@@ -159,14 +159,20 @@ class ListStore:
         self._stateful = Stateful(key, self._rules.memory)
 
     def import_entries(
-        self, list_id: str, entries: Iterable[Entry], provenance: Provenance, malformed: int = 0
+        self,
+        list_id: str,
+        entries: Iterable[Entry],
+        provenance: Provenance | Callable[[], Provenance],
+        malformed: int = 0,
     ) -> ImportReport:
         """Make these entries the whole of the list, as a new version. What is not among them no longer matches.
 
         If ``entries`` raises, or there are none, nothing has changed. A version that was issued before the one in force is refused.
+        ``provenance`` may be asked for: a file may say of itself behind its entries what it is.
         """
         folder = self._folder(list_id)
         contents, given = collect(entries)
+        provenance = provenance() if callable(provenance) else provenance
         with exclusive(self._directory):
             try:
                 old = self._in_force(list_id)
@@ -257,6 +263,18 @@ class ListStore:
         """List id -> the versions that wait for a person, and why; also of lists of which none is in force."""
         folders = sorted(path.parent for path in self._directory.glob("*/state"))
         return {folder.name: state.held for folder in folders if (state := self._stateful.state(folder)).held}
+
+    def value_of(self, list_id: str, entry_id: str, kind: Kind) -> bytes:
+        """The hash of this kind that the version in force has under an authority's own id. ListError when there is none, or several."""
+        contents = self._load(list_id, self.current([list_id])[list_id])[1].contents
+        columns, number = contents.kinds.get(kind), contents.id_number(entry_id)
+        rows = [] if columns is None else np.flatnonzero(columns.ids == (-1 if number is None else number)).tolist()
+        if columns is None or len(rows) != 1:
+            count = "more than one" if rows else "no"
+            raise ListError(
+                f"list {list_id} has {count} {kind.value} under this id", hint="give the id as a finding names it"
+            )
+        return bytes(columns.codes[rows[0]])
 
     def stale(self, list_ids: Collection[str]) -> dict[str, str]:
         """Of these lists those that were not confirmed for longer than their limit: list id -> when they last were."""
