@@ -24,7 +24,15 @@ from typing import Final
 
 from custodes.errors import JailError
 
-__all__ = ["HINT", "confine_carrier", "confine_decoder", "die_with_parent", "keep_secrets", "landlock_abi"]
+__all__ = [
+    "HINT",
+    "LockedMemory",
+    "confine_carrier",
+    "confine_decoder",
+    "die_with_parent",
+    "keep_secrets",
+    "landlock_abi",
+]
 
 HINT: Final = (
     "use a kernel with Landlock and seccomp (Linux 5.13 or later, both allowed in the container), or --unsafe-no-jail"
@@ -33,6 +41,8 @@ HINT: Final = (
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446  # the same on every architecture
@@ -40,7 +50,9 @@ _LANDLOCK_RULE_PATH_BENEATH: Final = 1
 _LANDLOCK_READ_FILE, _LANDLOCK_READ_DIR = 1 << 2, 1 << 3
 _SECCOMP_MODE_FILTER: Final = 2
 _KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000
-_PROT_EXEC: Final = 4
+_PROT_READ, _PROT_EXEC = 1, 4
+_MAP_SHARED: Final = 1
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
 _NOBODY: Final = 65534
 _CPU_S: Final = 24 * 3600
 
@@ -89,6 +101,26 @@ def keep_secrets() -> None:
     """Whatever this process holds in memory reaches no core file, and no other process of the same user may read it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+class LockedMemory:
+    """Shared memory kept in RAM while this object is open: none of its pages is written to swap. ``held`` says whether the kernel allowed it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._size_bytes = os.fstat(descriptor).st_size
+        limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit[1], limit[1]))
+        self._address = _libc.mmap(None, self._size_bytes, _PROT_READ, _MAP_SHARED, descriptor, 0)
+        mapped = self._address not in (None, _MAP_FAILED)
+        self.held = mapped and _libc.mlock(ctypes.c_void_p(self._address), ctypes.c_size_t(self._size_bytes)) == 0
+        if mapped and not self.held:
+            self.close()
+
+    def close(self) -> None:
+        """Give it up."""
+        if self._address not in (None, _MAP_FAILED):
+            _libc.munmap(ctypes.c_void_p(self._address), ctypes.c_size_t(self._size_bytes))
+        self._address = None
 
 
 def _check(result: int, what: str) -> int:

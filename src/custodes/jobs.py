@@ -62,6 +62,8 @@ class Job:
     rows_done: int  # committed before this job began
     parent: str = ""
     lock: int = -1
+    in_swap: bool = False
+    """Whether the kernel could write the lists' memory to swap while this job ran."""
 
     @property
     def slots(self) -> int:
@@ -89,6 +91,7 @@ class Job:
     def _run(self, watch: Callable[[Event], None]) -> ScanResult:
         keep_secrets()  # the shelf is in this process's reach
         shelf = self.site.shelf(self.run.manifest.lists)
+        self.in_swap = shelf.in_swap
         try:
             hello = Hello(
                 config=str(self.site.path),
@@ -152,7 +155,8 @@ def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: in
             hint="finish the scan first: start it again",
         )
     recipients = [str(recipient) for recipient in site.recipients()]
-    manifest = rematch_manifest(parent, site.lists_used(list_ids), recipients, demo=site.config.authority.demo)
+    demo, judging = site.config.authority.demo, site.scan_settings()
+    manifest = rematch_manifest(parent, site.lists_used(list_ids), recipients, judging, demo=demo)
     run, lock = create_locked(site, rematch_path(path, manifest), manifest)
     judged = run.latest()
     todo = jobs_to_do(judged, plan_of(run.manifest))

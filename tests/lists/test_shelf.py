@@ -22,7 +22,7 @@ from custodes.lists.container import Provenance
 from custodes.lists.matcher import Matcher, MatchSettings
 from custodes.lists.shelf import Shelf
 from custodes.lists.store import ListStore
-from custodes.model import Entry, Kind, Role, Signal
+from custodes.model import MATCHED_KINDS, Entry, Kind, Role, Signal
 
 FROM = Provenance(source="test")
 LIMITS = {"one": MatchSettings(pdq_distance_bits=10)}
@@ -45,7 +45,7 @@ def store(tmp_path: Path) -> ListStore:
 
 def two_lists(store: ListStore, count: int) -> dict[str, str]:
     """One list of all kinds and one of some, with entries in common."""
-    store.import_entries("one", entries(0, list(Kind), count), FROM)
+    store.import_entries("one", entries(0, list(MATCHED_KINDS), count), FROM)
     store.import_entries("two", entries(count // 2, [Kind.MD5, Kind.PDQ], count), FROM)
     return store.current()
 
@@ -79,8 +79,8 @@ def test_a_matcher_over_the_shelf_answers_as_one_over_loaded_lists(store: ListSt
     mapped = Matcher(shelf.lists(), LIMITS, indexes=shelf.indexes())
     shelf.close()  # what is mapped stays
     loaded = Matcher(store.load(versions), LIMITS)
-    assert (mapped.kinds, mapped.versions) == (tuple(Kind), versions) == (loaded.kinds, loaded.versions)
-    for kind in Kind:
+    assert (mapped.kinds, mapped.versions) == (MATCHED_KINDS, versions) == (loaded.kinds, loaded.versions)
+    for kind in MATCHED_KINDS:
         answer = said(mapped, kind, count)
         assert {signal.list_id for _, signal in answer} == ({"one", "two"} if kind in (Kind.MD5, Kind.PDQ) else {"one"})
         assert answer == said(loaded, kind, count)
@@ -120,7 +120,7 @@ CHANGES = [write, shrink, grow, map_to_write]
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_memory_cannot_be_changed(store: ListStore, change: Callable[[int], None]) -> None:
     shelf = Shelf.filled(store, two_lists(store, 5))
-    assert refused(shelf, change) == {"list/one", "list/two", *(f"index/{kind.value}" for kind in Kind)}
+    assert refused(shelf, change) == {"list/one", "list/two", *(f"index/{kind.value}" for kind in MATCHED_KINDS)}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -141,18 +141,47 @@ def test_the_memory_is_in_no_file_and_in_no_process_that_it_is_not_given_to(stor
     assert "memfd" not in child.stdout
     held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert held, "the lists themselves, locked"
-    assert not any(digest(number, kind) in held for number in range(8) for kind in Kind)
+    assert not any(digest(number, kind) in held for number in range(8) for kind in MATCHED_KINDS)
     shelf.close()
 
 
 def test_a_closed_shelf_leaves_no_descriptor(store: ListStore) -> None:
     versions, before = two_lists(store, 5), open_descriptors()
     shelf = Shelf.filled(store, versions)
-    assert len(open_descriptors()) == len(before) + 2 + len(Kind)
+    assert len(open_descriptors()) == len(before) + 2 + len(MATCHED_KINDS)
     shelf.lists(), shelf.indexes()
     shelf.close()
     shelf.close()
     assert open_descriptors() == before
+
+
+def locked_bytes() -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck:"))
+    return 1024 * int(line.split()[1])
+
+
+def test_the_memory_is_locked_while_the_shelf_is_open(store: ListStore) -> None:
+    versions, before = two_lists(store, 5), locked_bytes()
+    shelf = Shelf.filled(store, versions)
+    size_bytes = sum(os.fstat(descriptor).st_size for descriptor in shelf.descriptors.values())
+    assert locked_bytes() - before >= size_bytes
+    assert not shelf.in_swap
+    shelf.close()
+    assert locked_bytes() == before
+
+
+def test_where_the_kernel_refuses_to_lock_it_is_said(store: ListStore) -> None:
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0));"
+        "from tests.lists.test_shelf import *;"
+        "store = ListStore(Path(sys.argv[1]), ListsKey(bytes(range(32))));"
+        "os.setuid(65534) if os.geteuid() == 0 else None;"
+        "shelf = module.Shelf({}, {}); shelf._put('list/x', bytearray(5000)); print(shelf.in_swap)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(store._directory)], check=False, capture_output=True, text=True
+    )
+    assert said.stdout == "True\n", said.stderr
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut", "gone"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -118,6 +118,12 @@ def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
     return report.exit_code
 
 
+IN_SWAP: Final = (
+    "the lists' memory could not be locked, so it may have reached swap: raise the limit (ulimit -l, LimitMEMLOCK=) "
+    "above the size of the lists, or encrypt swap"
+)
+
+
 def passes_of(text: str | None) -> tuple[str, ...] | None:
     """``columns,bytes`` as the settings want it."""
     if text is None:
@@ -135,7 +141,10 @@ def conduct(job: Job, *, quiet: bool = False) -> RunReport:
     if native.missing() and not quiet:
         click.echo(f"custodes: note: {native.missing()}. Results are the same and take longer to come", err=True)
     with Progress(rows=job.run.manifest.plan["rows"], rows_done=job.rows_done, quiet=quiet) as progress:
-        return job.work(progress.update)
+        report = job.work(progress.update)
+    if job.in_swap and not quiet:
+        click.echo(f"custodes: note: {IN_SWAP}", err=True)
+    return report
 
 
 def say(report: RunReport, *, json_: bool) -> None:

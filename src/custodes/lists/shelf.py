@@ -1,4 +1,4 @@
-"""Lists decrypted and indexed once, in anonymous memory that the workers of a machine map: ten million entries take their room once.
+"""Lists decrypted and indexed once, in anonymous, locked memory that the workers of a machine map: ten million entries take their room once.
 
 The memory has no name in any file system, is sealed against change when it is filled, and goes with the last process that has it. Whoever makes a shelf keeps
 its own memory and descriptors from other processes of the same user (``confine.keep_secrets``). Descriptors are passed to workers when they are started.
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from custodes.confine import LockedMemory
 from custodes.index import ExactIndex, HammingIndex
 from custodes.lists.matcher import Indexes, indexes_of
 from custodes.lists.store import ListStore, LoadedLists, loaded_list
@@ -30,6 +31,7 @@ class Shelf:
     def __init__(self, versions: Mapping[str, str], descriptors: Mapping[str, int]) -> None:
         self.versions = dict(versions)
         self.descriptors = dict(descriptors)
+        self._locked: list[LockedMemory] = []
 
     @classmethod
     def filled(cls, store: ListStore, versions: Mapping[str, str]) -> Shelf:
@@ -57,8 +59,15 @@ class Shelf:
             HammingIndex.load(named[Kind.PDQ]) if Kind.PDQ in named else None,
         )
 
+    @property
+    def in_swap(self) -> bool:
+        """Whether the kernel may write some of it to swap: it refused to keep all of it in RAM."""
+        return not all(memory.held for memory in self._locked)
+
     def close(self) -> None:
-        """Give the descriptors back. What is mapped stays."""
+        """Give the descriptors back. What is mapped stays, and may be swapped from now on."""
+        while self._locked:
+            self._locked.pop().close()
         while self.descriptors:
             os.close(self.descriptors.popitem()[1])
 
@@ -72,6 +81,7 @@ class Shelf:
             else:
                 content.save(file)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        self._locked.append(LockedMemory(descriptor))
 
     def _path(self, name: str) -> Path:
         return Path(f"/proc/self/fd/{self.descriptors[name]}")
