@@ -18,6 +18,7 @@ import msgspec
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
 from custodes.decoding import ImageLimits
+from custodes.jurisdictions import PolicySettings
 from custodes.lists.matcher import MatchSettings
 from custodes.model import REASONS
 from custodes.net import FetchLimits
@@ -125,7 +126,20 @@ def configuration_page() -> str:
             for s in settings_of(struct)
         ]
         parts += [f"## `[{heading}]`", text, "\n".join([row("setting", "default", "meaning"), "|---|---|---|", *rows])]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, ACTIONS_SECTION, MEANING_SECTION]) + "\n"
+
+
+ACTIONS_SECTION: Final = """\
+## `[policy.actions.STANDING]`
+
+What to do otherwise than the jurisdiction says with matches of one standing: `confirmed`, `unreviewed`, `suspected`, `exploitative` or `ncii`. The settings are
+`exact` and `near`, the values `report`, `hold` or `none`. `confirmed` and `unreviewed` are never `none`."""
+
+MEANING_SECTION: Final = """\
+## `[meaning.SCHEME]`
+
+What categories of a scheme mean, in addition to the tables that are shipped, or in their place. The keys are categories as the authority writes
+them, the values `csam`, `exploitative`, `ncii`, `suspected` or `unmapped`: see [meaning](../concepts/meaning.md)."""
 
 
 CONFIGURATION_INTRODUCTION: Final = f"""\
@@ -159,7 +173,12 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
     (
         "match.LIST",
         MatchSettings,
-        "How near is a match, for the list with the id LIST. Lists without a section have the defaults, which are PDQ's published recommendation.",
+        "How near is a match, and how much of a dataset may match, for the list with the id LIST. Others have the defaults: for PDQ its published ones.",
+    ),
+    (
+        "policy",
+        PolicySettings,
+        "What a match leads to: see [meaning](../concepts/meaning.md).",
     ),
 )
 

@@ -71,7 +71,7 @@ def earlier(home: Path, shards: int, shard_rows: int) -> Earlier:
         write_links(source / f"{shard:03}.parquet", [f"http://a.test/{row}" for row in rows])
     settings = site.scan_settings(passes=("bytes",))
     plan = plan_scan(str(source), SourceOptions(), settings)
-    site.lists().import_entries("other", [Entry(Kind.MD5, bytes(16), "none of them")], Provenance(source="test"))
+    site.lists().import_entries("other", [Entry(Kind.MD5, md5_of(-1), "none of them")], Provenance(source="test"))
     names = [str(recipient) for recipient in site.recipients()]
     scan = ScanPlan("dataset", plan, settings, site.lists_used(), names, demo_authority=True, confinement="")
     run = RunDirectory.create(home / "run", manifest_of(scan), site.run_key())

@@ -97,7 +97,7 @@ def make_world(home: Path, server: Server, settings: DemoSettings, config: str =
     """A dataset on the server, and a site whose list knows some of it."""
     demo = build(home / "dataset", server.gallery, server.address, settings)
     site = make_site(home, config)
-    site.lists().import_entries("demo", read_entries(demo.hashes), Provenance(source="list.csv"))
+    site.lists().import_entries("demo", read_entries(demo.hashes), Provenance(source="list.csv", scheme="demo"))
     return World(home, site, demo)
 
 

@@ -7,24 +7,35 @@ authority are refused wherever they turn up.
 from __future__ import annotations
 
 import os
+import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from custodes.authorities.settings import ListSettings
+from custodes.authorities.shield import ShieldSettings
+from custodes.confine import keep_secrets
 from custodes.crypto.keys import RunKey, create_keys, load_lists_key, load_run_key
 from custodes.crypto.seal import Recipient, create_identity
 from custodes.decoding import DecodePolicy, ImageLimits
-from custodes.errors import ConfigError
+from custodes.errors import ConfigError, ListError
 from custodes.examine import Examiner
+from custodes.jurisdictions import PolicySettings
 from custodes.ledger.manifest import ListUsed
+from custodes.lists.checks import ListChecks, Samples
+from custodes.lists.formats import check_map, read_entries
 from custodes.lists.matcher import Matcher, MatchSettings
 from custodes.lists.shelf import Shelf
-from custodes.lists.store import ListStore
+from custodes.lists.store import ListStore, StoreRules
+from custodes.model import Meaning
 from custodes.net import FetchLimits
 from custodes.scan.settings import Pass, ScanSettings
+from custodes.serving.defence import Clock, Guard, Memory
+from custodes.serving.judge import Judge
+from custodes.serving.settings import ServeSettings
 from custodes.settings_text import configuration_text
 
 __all__ = ["CONFIG_NAME", "Config", "Site", "create_site", "find_config", "load_site"]
@@ -71,7 +82,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scan: Scan = Scan()
     fetch: FetchLimits = FetchLimits()
     image: ImageLimits = ImageLimits()
+    lists: dict[str, ListSettings] = {}
     match: dict[str, MatchSettings] = {}
+    policy: PolicySettings = PolicySettings()
+    meaning: dict[str, dict[str, Meaning]] = {}
+    maps: dict[str, dict[str, str]] = {}
+    serve: ServeSettings = ServeSettings()
+    shield: ShieldSettings = ShieldSettings()
+
+    def __post_init__(self) -> None:
+        for name, columns in self.maps.items():
+            try:
+                check_map(columns)
+            except ListError as error:
+                raise ValueError(f"maps.{name}: {error}") from error
+        if "" in self.meaning:
+            raise ValueError(
+                '[meaning.""] would give a meaning to lists that state no scheme: name their scheme at import'
+            )
 
 
 class Site:
@@ -97,8 +125,30 @@ class Site:
         return load_run_key(self._keys / "run.key")
 
     def lists(self) -> ListStore:
-        """The hash lists."""
-        return ListStore(self.path.parent / self.config.places.lists, load_lists_key(self._keys / "lists.key"))
+        """The hash lists. How far each had come is remembered beside the configuration, apart from the lists.
+
+        Whoever asks for them will decrypt some: from here on this process leaves no core file, and others of the same user cannot read it.
+        """
+        keep_secrets()
+        rules = StoreRules(
+            checks={name: settings.checks for name, settings in self.config.lists.items()},
+            samples=self._samples,
+            memory=self.home / "lists.memory",
+        )
+        return ListStore(self.home / self.config.places.lists, load_lists_key(self._keys / "lists.key"), rules)
+
+    def list_settings(self, list_id: str) -> ListSettings:
+        """What is configured of a list; for one that is not named, what is so for all."""
+        return self.config.lists.get(list_id, ListSettings())
+
+    def _samples(self, checks: ListChecks) -> Samples:
+        """Canaries, which only their owner may read, and harmless hashes, from the files that are named."""
+        canaries, harmless = (self.home / text if text else None for text in (checks.canaries, checks.harmless))
+        if canaries is not None and canaries.is_file() and canaries.stat().st_mode & 0o077:
+            raise ConfigError(f"{canaries} holds hashes of a list, and can be read by others", hint="run: chmod 600")
+        return Samples(
+            tuple(read_entries(canaries)) if canaries else (), tuple(read_entries(harmless)) if harmless else ()
+        )
 
     def lists_used(self, list_ids: Sequence[str] = ()) -> list[ListUsed]:
         """The lists asked for (default: all) in their current versions. Raises ListError if there is none."""
@@ -108,15 +158,37 @@ class Site:
         """An examiner for these versions of lists, decrypted into memory (default: all lists, as they are now)."""
         named = self.lists_used() if used is None else used
         loaded = self.lists().load({item.id: item.version for item in named})
-        return Examiner(Matcher(loaded, self.config.match))
+        settings = self.scan_settings()
+        return Examiner(Matcher(loaded, settings.match, meanings=settings.meaning), settings.policy.policy())
 
     def shelf(self, used: Sequence[ListUsed]) -> Shelf:
         """These versions of lists, decrypted and indexed once for all workers of this machine."""
         return Shelf.filled(self.lists(), {item.id: item.version for item in used})
 
-    def examiner_of(self, shelf: Shelf) -> Examiner:
-        """An examiner for the lists of a shelf, which it does not copy."""
-        return Examiner(Matcher(shelf.lists(), self.config.match, indexes=shelf.indexes()))
+    def examiner_of(self, shelf: Shelf, settings: ScanSettings) -> Examiner:
+        """An examiner for the lists of a shelf, which it does not copy, that judges as a run was told to."""
+        matcher = Matcher(shelf.lists(), settings.match, indexes=shelf.indexes(), meanings=settings.meaning)
+        return Examiner(matcher, settings.policy.policy())
+
+    def judge(self, versions: Mapping[str, str]) -> Judge:
+        """The matcher of the match service, with these versions of lists. It reads what tenants have found when it is first asked."""
+        serve, key = self.config.serve, load_lists_key(self._keys / "lists.key")
+        limits = [self.config.match.get(name, MatchSettings()).pdq_distance_bits for name in versions]
+        clock = Clock(time.time, time.monotonic)
+
+        def guards() -> dict[str, Guard]:
+            return {
+                name: Guard(name, tenant, Memory(self.serve_state, name, key), clock, 2 * max(limits) + 2)
+                for name, tenant in serve.tenants.items()
+            }
+
+        used = [ListUsed(id=name, version=version) for name, version in versions.items()]
+        return Judge(self.examiner(used), guards, serve.hits_per_day)
+
+    @property
+    def serve_state(self) -> Path:
+        """Where the match service remembers what tenants have found."""
+        return self.path.parent / self.config.serve.state
 
     def workers(self) -> int:
         """Worker processes for a scan."""
@@ -131,12 +203,19 @@ class Site:
             image=config.image,
             decode_policy=config.scan.decode_policy,
             match=config.match,
+            policy=config.policy.used(),
+            meaning=config.meaning,
         )
         return msgspec.structs.replace(base, **{name: value for name, value in changed.items() if value is not None})
 
     @property
     def _keys(self) -> Path:
-        return self.path.parent / self.config.places.keys
+        return self.home / self.config.places.keys
+
+    @property
+    def home(self) -> Path:
+        """The folder of the configuration, which paths in it are relative to."""
+        return self.path.parent
 
 
 def find_config(given: str | None) -> Path:

@@ -86,6 +86,11 @@ class Examiner:
         self._policy = policy
 
     @property
+    def policy(self) -> Policy:
+        """What decides."""
+        return self._policy
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of digest that can match: there is no use in computing others."""
         return self._matcher.kinds

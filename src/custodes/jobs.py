@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from custodes.config import Site
-from custodes.confine import HINT, keep_secrets
+from custodes.confine import HINT
 from custodes.errors import InputError, JailError
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory, ShardRecord
@@ -89,7 +89,6 @@ class Job:
             os.close(self.lock)
 
     def _run(self, watch: Callable[[Event], None]) -> ScanResult:
-        keep_secrets()  # the shelf is in this process's reach
         shelf = self.site.shelf(self.run.manifest.lists)
         self.in_swap = shelf.in_swap
         try:
@@ -192,5 +191,6 @@ def confinement_of(settings: ScanSettings) -> str:
 
 def create_locked(site: Site, path: Path, manifest: Manifest) -> tuple[RunDirectory, int]:
     """The run directory, created or gone on with, and held."""
-    run = RunDirectory.create(path, manifest, site.run_key())
+    stale = site.lists().stale([used.id for used in manifest.lists])
+    run = RunDirectory.create(path, msgspec.structs.replace(manifest, stale_lists=stale), site.run_key())
     return run, run.hold()

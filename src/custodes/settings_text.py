@@ -14,8 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from custodes.decoding import ImageLimits
+from custodes.jurisdictions import PolicySettings
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
+from custodes.serving.settings import ServeSettings
 
 __all__ = ["Setting", "configuration_text", "settings_of"]
 
@@ -35,6 +37,8 @@ def settings_of(struct: type[msgspec.Struct]) -> Iterator[Setting]:
     """The settings of a section, in order."""
     meanings = meanings_of(struct)
     for field in msgspec.structs.fields(struct):
+        if field.default_factory is dict:  # sections of their own
+            continue
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if default is None and field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
@@ -81,6 +85,8 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         fetch=commented(FetchLimits),
         image=commented(ImageLimits),
         match=commented(MatchSettings),
+        policy=commented(PolicySettings),
+        serve=commented(ServeSettings),
     )
 
 
@@ -117,4 +123,20 @@ lists = "lists"
 # Matching, for each list: replace LIST by its id.
 #[match.LIST]
 {match}
+
+[policy]
+{policy}
+# Other actions than the jurisdiction's: report, hold or none, for each standing (docs/concepts/meaning.md).
+#[policy.actions.unreviewed]
+#exact = "hold"
+#near = "hold"
+
+# What categories mean, for each scheme (docs/concepts/meaning.md): csam, exploitative, ncii, suspected or unmapped. A category that no table
+# names is unmapped: its matches are held.
+#[meaning.SCHEME]
+#"CATEGORY" = "suspected"
+
+# The match service (docs/guides/serve-matches.md). `custodes serve key NAME` makes the section of a tenant, [serve.tenants.NAME].
+[serve]
+{serve}
 """

@@ -66,7 +66,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands = {
         0: [
             ["init", site, "--demo-authority"],
-            ["lists", "import", str(home / "list.csv"), "--list", "l", "--config", site],
+            ["lists", "import", str(home / "list.csv"), "--list", "l", "--scheme", "ncmec", "--config", site],
         ],
         1: [["scan", str(home / "links.csv"), "--run", run, "--pass", "columns", "--config", site, "--quiet"]],
     }

@@ -65,9 +65,10 @@ def test_a_small_list_and_a_first_version_may_be_anything() -> None:
 
 
 def test_the_share_of_malformed_records_has_a_limit() -> None:
-    assert said(listed([1]), records=1000, malformed=10) == []
-    assert said(listed([1]), records=1000, malformed=11) == [
-        "11 of 1,000 records held a malformed hash (malformed_share_max 1.0%)"
+    assert said(listed([1]), records=1000, malformed=1000) == []  # a small update: its share says nothing
+    assert said(listed([1]), records=1100, malformed=11) == []
+    assert said(listed([1]), records=1100, malformed=12) == [
+        "12 of 1,100 records held a malformed hash (malformed_share_max 1.0%)"
     ]
 
 
@@ -85,17 +86,20 @@ OF_NO_IMAGE: dict[str, Entry] = {
 
 @pytest.mark.parametrize("bad", OF_NO_IMAGE.values(), ids=OF_NO_IMAGE)
 def test_hashes_that_stand_for_no_image_are_few(bad: Entry) -> None:
-    assert said(listed(range(1, 1000), bad)) == []  # 1 in 1,000: the limit
-    assert said(listed(range(1, 999), bad)) == [
+    checks = ListChecks(small_list_max=998)
+    assert said(listed([1], bad), checks=checks) == []  # a small list: its share says nothing
+    assert said(listed(range(1, 1000), bad), checks=checks) == []  # 1 in 1,000: the limit
+    assert said(listed(range(1, 999), bad), checks=checks) == [
         "1 of 999 hashes stand for no image: of an empty file, or of one colour (common_share_max 0.10%)"
     ]
     negative = Entry(bad.kind, bad.value, "n", "", "", Role.NEGATIVE)
-    assert said(listed([1], negative)) == []  # that they are no findings is what a list of negatives says
+    assert said(listed([1], negative), checks=ListChecks(small_list_max=0)) == []  # that they are no findings is what a list of negatives says
 
 
 @pytest.mark.parametrize("ones", [64, 192])
 def test_pdq_codes_of_images_have_about_half_their_bits(ones: int) -> None:
-    assert said(listed([1], entry(0, Kind.PDQ, value=((1 << ones) - 1).to_bytes(32)))) == []
+    whole = listed([1], entry(0, Kind.PDQ, value=((1 << ones) - 1).to_bytes(32)))
+    assert said(whole, checks=ListChecks(small_list_max=0)) == []
 
 
 def moved(of: Entry, bits: int) -> Entry:
@@ -129,7 +133,8 @@ def test_a_known_false_positive_is_no_hit() -> None:
 
 def test_what_is_said_holds_no_value() -> None:
     bad = entry(0, Kind.PDQ, value=bytes(32))
-    text = " ".join(said(listed([1], bad), samples=Samples((entry(9),), (entry(1),))))
+    checks = ListChecks(small_list_max=0)
+    text = " ".join(said(listed([1], bad), checks=checks, samples=Samples((entry(9),), (entry(1),))))
     assert len(text) > 100
     assert not any(each.value.hex()[:16] in text for each in (bad, entry(9), entry(1)))
 
@@ -139,10 +144,10 @@ def test_planted_fault_a_check_that_is_not_asked_lets_a_bad_version_through(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = listed(range(10), entry(0, Kind.PDQ, value=bytes(32)))
-    samples = Samples((entry(99),), (entry(1),))
-    whole = said(bad, listed(range(100)), HUNDRED, samples, records=10, malformed=1)
+    samples, checks = Samples((entry(99),), (entry(1),)), ListChecks(small_list_max=5)
+    whole = said(bad, listed(range(100)), checks, samples, records=10, malformed=1)
     monkeypatch.setattr(module, name, lambda *_: [])
-    assert len(said(bad, listed(range(100)), HUNDRED, samples, records=10, malformed=1)) == len(whole) - 1 == 4
+    assert len(said(bad, listed(range(100)), checks, samples, records=10, malformed=1)) == len(whole) - 1 == 4
 
 
 @pytest.mark.parametrize(

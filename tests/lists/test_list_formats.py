@@ -15,13 +15,23 @@ from hypothesis import strategies as st
 
 from custodes.errors import ListError
 from custodes.lists import formats
-from custodes.lists.formats import ImportOptions, decode_value, parse_kind, parse_map, read_entries
+from custodes.lists.formats import (
+    ImportOptions,
+    ListFile,
+    check_map,
+    decode_value,
+    parse_kind,
+    parse_map,
+    read_entries,
+    values,
+)
 from custodes.model import Entry, Kind, Role
 
 MD5 = hashlib.md5(b"umbrella").digest()
 SHA1 = hashlib.sha1(b"umbrella").digest()
 SHA256 = hashlib.sha256(b"umbrella").digest()
 PDQ = hashlib.sha256(b"garden").digest()
+DNA = hashlib.shake_128(b"umbrella").digest(144)
 
 
 def read(tmp_path: Path, name: str, content: str | bytes, options: ImportOptions | None = None) -> list[Entry]:
@@ -114,6 +124,51 @@ GOOD = {
             Entry(Kind.PDQ, PDQ, ""),
         ],
     ),
+    "text as exchange tools write it: kinds of video, text and address are passed over": (
+        "a.txt",
+        (
+            f"HASH_MD5 {MD5.hex()}\nvideo_md5 {MD5.hex()}\npdq {PDQ.hex()}\nURI https://a.test/#b\nraw_text two words\n"
+            f"url_md5 {MD5.hex()}\ntrend_query {{}}\nHASH_VIDEO_MD5 {MD5.hex()}\n"
+        ),
+        None,
+        [Entry(Kind.MD5, MD5, ""), Entry(Kind.PDQ, PDQ, ""), Entry(Kind.URL_NORMALISED_MD5, MD5, "")],
+    ),
+    "csv with a kind of video among its kinds": (
+        "a.csv",
+        f"kind,value\nvideo_md5,{MD5.hex()}\nmd5,{MD5.hex()}\n",
+        None,
+        [Entry(Kind.MD5, MD5, "")],
+    ),
+    "PhotoDNA in base64 and hex": (
+        "a.csv",
+        f"photodna\n{base64.b64encode(DNA).decode()}\n{DNA.hex()}\n",
+        None,
+        [Entry(Kind.PHOTODNA, DNA, "")] * 2,
+    ),
+    "a role for rows that name none": (
+        "a.csv",
+        f"md5,role\n{MD5.hex()},\n{MD5.hex()},seed\n",
+        ImportOptions(role=Role.NEGATIVE),
+        [Entry(Kind.MD5, MD5, "", role=Role.NEGATIVE), Entry(Kind.MD5, MD5, "", role=Role.SEED)],
+    ),
+    "ndjson, a mapped field absent from a line": (
+        "a.ndjson",
+        f'{{"H":"{MD5.hex()}","n":"e1"}}\n{{"H":"{MD5.hex()}"}}\n',
+        ImportOptions(columns=parse_map("md5=H,id=n")),
+        [Entry(Kind.MD5, MD5, "e1"), Entry(Kind.MD5, MD5, "")],
+    ),
+    "known software (nsrl)": (
+        "a.txt",
+        f'"SHA-1","MD5","CRC32","FileName"\n"{SHA1.hex().upper()}","{MD5.hex().upper()}","00000000","a ""b"".exe"\n',
+        ImportOptions(format="nsrl"),
+        [Entry(Kind.MD5, MD5, "", role=Role.NEGATIVE), Entry(Kind.SHA1, SHA1, "", role=Role.NEGATIVE)][::-1],
+    ),
+    "known software (hashkeeper)": (
+        "a.hsh",
+        f'"file_id","hashset_id","file_name","directory","hash"\n1,2,"a.exe","c","{MD5.hex().upper()}"\n',
+        ImportOptions(format="hashkeeper"),
+        [Entry(Kind.MD5, MD5, "", role=Role.NEGATIVE)],
+    ),
     "text of one kind, under a suffix that says nothing": (
         "list.dat",
         f"{PDQ.hex()}\n",
@@ -138,7 +193,7 @@ BAD = {
     "a short value": ("a.csv", f"id,md5\n1,{MD5.hex()}\n2,{MD5.hex()[:-1]}\n", "a.csv line 3: md5: is not 16 bytes"),
     "a value of another kind": ("a.csv", f"kind,value\nmd5,{SHA1.hex()}\n", "line 2: value: is not 16 bytes"),
     "hex with a letter too far": ("a.csv", f"md5\n{MD5.hex()[:-1]}g\n", "line 2: md5: is not"),
-    "an unknown kind": ("a.csv", f"kind,value\nphotodna,{MD5.hex()}\n", "line 2: kind: is unknown"),
+    "an unknown kind": ("a.csv", f"kind,value\nphash,{MD5.hex()}\n", "line 2: kind: is unknown"),
     "a missing kind": ("a.csv", f"value\n{MD5.hex()}\n", "line 2: kind: is missing; give --kind"),
     "an unknown role": ("a.csv", f"md5,role\n{MD5.hex()},maybe\n", "line 2: role: is not one of confirmed, seed"),
     "a row without a value": ("a.csv", f"md5,sha1,id\n{MD5.hex()},,1\n,,2\n", "line 3: value: the row has no value"),
@@ -172,6 +227,11 @@ BAD = {
         f'{{"md5":"{MD5.hex()}","id":{"1" * 5000}}}\n',
         "line 1: row: is not a flat",
     ),
+    "NaN": ("a.ndjson", f'{{"md5":"{MD5.hex()}","id":NaN}}\n', "line 1: row: is not a flat"),
+    "a NUL in a value": ("a.csv", f"md5\n{MD5.hex()[:-1]}\x00\n", "line 2: md5: is not 16 bytes"),
+    "white space in a value": ("a.csv", f"md5\n{MD5.hex()[:-2]} {MD5.hex()[-1]}\n", "line 2: md5: is not 16 bytes"),
+    "a kind nobody knows, in text": ("a.txt", f"colour {MD5.hex()}\n", "line 1: kind: is unknown"),
+    "nothing but what is passed over": ("a.txt", f"video_md5 {MD5.hex()}\n", "holds no entries"),
     "control characters": ("a.csv", f"md5,category\n{MD5.hex()},\x1b[31m\n", "line 2: category: has control"),
     "three words": ("a.txt", f"md5 {MD5.hex()} x\n", "line 1: row: has more than two words"),
     "an unknown word in text": ("a.txt", "hello\n", "line 1: value: has no known length"),
@@ -192,10 +252,10 @@ def test_refused_forms_name_line_and_field_and_no_value(
 
 
 def test_planted_fault_a_value_in_a_message_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def telling(kind: Kind, text: str) -> bytes:
+    def telling(_: values.Decoder, text: str) -> bytes:
         raise ValueError(f"{text} is wrong")
 
-    monkeypatch.setattr(formats, "decode_value", telling)
+    monkeypatch.setattr(values.Decoder, "__call__", telling)
     with pytest.raises(AssertionError, match="in"):
         test_refused_forms_name_line_and_field_and_no_value(tmp_path, "a.csv", f"md5\n{MD5.hex()}\n", "line 2")
 
@@ -248,7 +308,16 @@ def test_maps_are_read() -> None:
 
 
 def test_options_are_checked_as_they_are_decoded() -> None:
-    for text in ('{"format":"xml"}', '{"kind":"phash"}', '{"colour":1}'):
+    for text in (
+        '{"format":"xml"}',
+        '{"kind":"phash"}',
+        '{"colour":1}',
+        '{"role":"maybe"}',
+        '{"records":0}',
+        '{"sha256":"abc"}',
+        '{"format":"nsrl","role":"confirmed"}',
+        '{"format":"hashkeeper","role":"seed"}',
+    ):
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(text, type=ImportOptions)
 
@@ -279,7 +348,24 @@ def test_every_kind_has_its_own_name_whatever_its_case() -> None:
     for kind in Kind:
         assert parse_kind(kind.value.upper()) is kind
         assert parse_kind(kind.value.replace("normalised", "Normalized")) is kind
-    assert parse_kind("photodna") is None
+    assert parse_kind("phash") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("HASH_MD5", Kind.MD5),
+        ("HASH_SHA1", Kind.SHA1),
+        ("HASH_SHA256", Kind.SHA256),
+        ("HASH_PDQ", Kind.PDQ),
+        ("SHA-1", Kind.SHA1),
+        ("pDNA", Kind.PHOTODNA),
+        ("url_md5", Kind.URL_NORMALISED_MD5),
+        ("url/md5", Kind.URL_RAW_MD5),
+    ],
+)
+def test_names_that_others_use_are_known(name: str, kind: Kind) -> None:
+    assert parse_kind(name) is kind
 
 
 @settings(max_examples=200, deadline=None)
@@ -308,3 +394,59 @@ def test_ndjson_of_any_text_keeps_ids_and_categories(tmp_path: Path) -> None:
     ids = ["", "ä", "\u2028", "a,b", '"', "x" * 1024]
     content = "\n".join(json.dumps({"md5": MD5.hex(), "id": text, "category": text}) for text in ids)
     assert [entry.id for entry in read(tmp_path, "a.ndjson", content)] == [text.strip() for text in ids]
+
+
+def test_what_was_passed_over_is_told_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(f"# head\nvideo_md5 {MD5.hex()}\nmd5 {MD5.hex()}\nURI https://a.test/\n" + "raw_text a b\n" * 200)
+    file = ListFile(path)
+    assert [entry.kind for entry in file.entries()] == [Kind.MD5]
+    assert file.records == 203
+    assert file.skipped.reasons == {"video": 1, "plain url": 1, "text": 200}
+    assert file.skipped.rows[:3] == [(2, "video"), (4, "plain url"), (5, "text")]
+    assert len(file.skipped.rows) == formats.SKIPPED_SHOWN_MAX
+
+
+LINES = "".join(f"{hashlib.md5(b'%d' % number).hexdigest()}\n" for number in range(3))
+SUM = hashlib.sha256(LINES.encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    {
+        "one more record": (ImportOptions(records=4), "holds 3 records, not 4"),
+        "one record less": (ImportOptions(records=2), "holds 3 records, not 2"),
+        "another digest": (ImportOptions(sha256="0" * 64), "another SHA-256"),
+        "a column map for text": (ImportOptions(columns={"value": "HASH"}), "a column map is for csv and ndjson"),
+    }.values(),
+)
+def test_a_file_that_is_not_what_was_said_is_refused(tmp_path: Path, options: ImportOptions, reason: str) -> None:
+    with pytest.raises(ListError, match=reason):
+        read(tmp_path, "a.txt", LINES, options)
+    assert len(read(tmp_path, "a.txt", LINES, ImportOptions(records=3, sha256=SUM.upper()))) == 3
+
+
+@pytest.mark.parametrize("keep", [*range(0, 99, 33), 97, 65, 40])
+def test_a_file_cut_anywhere_is_refused_where_its_size_is_told(tmp_path: Path, keep: int) -> None:
+    with pytest.raises(ListError):
+        read(tmp_path, "a.txt", LINES[:keep], ImportOptions(records=3))
+    with pytest.raises(ListError):
+        read(tmp_path, "a.txt", LINES[:keep], ImportOptions(sha256=SUM))
+
+
+def test_planted_fault_without_the_check_a_cut_at_a_line_end_goes_unseen(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "a.txt", LINES[:66])) == 2
+
+
+def test_what_excuses_content_is_never_guessed(tmp_path: Path) -> None:
+    entries = read(tmp_path, "a.csv", f'"SHA-1","MD5"\n"{SHA1.hex()}","{MD5.hex()}"\n')
+    assert {entry.role for entry in entries} == {Role.CONFIRMED}
+    with pytest.raises(ListError, match="cannot tell the format"):
+        read(tmp_path, "a.hsh", f"hash\n{MD5.hex()}\n")
+
+
+def test_saved_maps_obey_the_same_rules() -> None:
+    assert check_map({"SHA-1": "Hash (b32)", "category": "=A"}) == {"sha-1": "Hash (b32)", "category": "=A"}
+    for wrong in ({"colour": "X"}, {"value": " "}, {"value": "A", "VALUE": "B"}, {"": "X"}):
+        with pytest.raises(ListError):
+            check_map(wrong)

@@ -17,7 +17,7 @@ from custodes.lists import matcher as module
 from custodes.lists.container import collect
 from custodes.lists.matcher import FORMS, Matcher, MatchSettings
 from custodes.lists.store import LoadedList, LoadedLists
-from custodes.model import Entry, Kind, Role, Signal
+from custodes.model import MATCHED_KINDS, Entry, Kind, Meaning, Role, Signal
 from custodes.pdq import forms_of
 
 Uint8s = npt.NDArray[np.uint8]
@@ -36,8 +36,9 @@ def rolled(values: Uint8s) -> Uint8s:
     return np.stack([np.roll(values, form, axis=1) for form in range(8)], axis=1)
 
 
-def loaded(**lists: Sequence[Entry]) -> LoadedLists:
-    return LoadedLists(tuple(LoadedList(name, f"1-{name}", collect(items)[0]) for name, items in sorted(lists.items())))
+def loaded(scheme: str = "ncmec", **lists: Sequence[Entry]) -> LoadedLists:
+    named = sorted(lists.items())
+    return LoadedLists(tuple(LoadedList(name, f"1-{name}", collect(items)[0], scheme) for name, items in named))
 
 
 def matcher(lists: LoadedLists, given_: Mapping[str, MatchSettings] | None = None) -> Matcher:
@@ -58,7 +59,7 @@ def changed(value: bytes, bits: int) -> bytes:
     return (int.from_bytes(value, "big") ^ ((1 << 256) - (1 << (256 - bits)))).to_bytes(32, "big")
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.PDQ])
+@pytest.mark.parametrize("kind", [kind for kind in MATCHED_KINDS if kind is not Kind.PDQ])
 def test_an_exact_match_tells_all_that_its_list_said(kind: Kind) -> None:
     entry = Entry(kind, digest("a", kind), "E-1", "A1", "checked thrice", Role.SEED)
     it = matcher(loaded(one=[Entry(Kind.PDQ, PDQ, "other")], two=[entry]))
@@ -67,6 +68,36 @@ def test_an_exact_match_tells_all_that_its_list_said(kind: Kind) -> None:
     assert it.signal(kind, int(hits.entries[0])) == Signal(
         "two", "1-two", "E-1", kind, "A1", "checked thrice", Role.SEED
     )
+
+
+MEANT = {
+    "a category of the list's scheme": ("ncmec", "A1", {}, Meaning.CSAM),
+    "no category in a scheme that does without": ("ncmec", "", {}, Meaning.SUSPECTED),
+    "a category without a scheme": ("", "A1", {}, Meaning.UNMAPPED),
+    "no category without a scheme": ("", "", {}, Meaning.CSAM),
+    "a scheme that nobody knows": ("police", "7", {}, Meaning.UNMAPPED),
+    "a scheme that the operator explains": ("police", "7", {"police": {"7": Meaning.NCII}}, Meaning.NCII),
+}
+
+
+@pytest.mark.parametrize(("scheme", "category", "own", "meaning"), MEANT.values(), ids=MEANT)
+@pytest.mark.parametrize("kind", [Kind.MD5, Kind.PDQ])
+def test_a_match_says_what_its_category_means(
+    scheme: str, category: str, own: Mapping[str, Mapping[str, Meaning]], meaning: Meaning, kind: Kind
+) -> None:
+    entries = [Entry(kind, digest("a", kind), "E-1", category), Entry(kind, digest("b", kind), "E-2", "none of these")]
+    it = Matcher(loaded(scheme, one=entries), forms=rolled, meanings=own)
+    assert it.signal(kind, 0).meaning is meaning
+    assert it.signal(kind, 1).meaning is Meaning.UNMAPPED
+
+
+def test_each_list_is_read_in_its_own_scheme() -> None:
+    entry = Entry(Kind.MD5, digest("a", Kind.MD5), "1", "2")
+    lists = [
+        LoadedList(name, "1-x", collect([entry])[0], scheme) for name, scheme in (("a", "vics/us"), ("b", "vics/uk"))
+    ]
+    it = matcher(LoadedLists(tuple(lists)))
+    assert [it.signal(Kind.MD5, number).meaning for number in (0, 1)] == [Meaning.EXPLOITATIVE, Meaning.CSAM]
 
 
 def test_equal_values_of_different_kinds_never_match() -> None:
@@ -190,6 +221,31 @@ def test_no_list_is_refused_and_kinds_without_entries_match_nothing() -> None:
         it.exact(Kind.PDQ, codes(PDQ))
 
 
+OPAQUE = Entry(Kind.PHOTODNA, bytes(range(144)), "1")
+
+
+def test_photodna_is_carried_and_never_compared() -> None:
+    it = matcher(loaded(one=[OPAQUE, Entry(Kind.MD5, digest("a", Kind.MD5), "2")]))
+    assert it.kinds == (Kind.MD5,)
+    assert len(it.exact(Kind.PHOTODNA, codes(OPAQUE.value)).rows) == 0
+    assert [kind for kind, _ in module.indexes_of(loaded(one=[OPAQUE, Entry(Kind.PDQ, PDQ, "2")])).items()] == [
+        Kind.PDQ
+    ]
+
+
+def test_lists_of_photodna_alone_are_refused_and_one_among_others_is_not() -> None:
+    for refuse in (matcher, module.indexes_of):
+        with pytest.raises(ListError, match="list one, two holds nothing that is compared"):
+            refuse(loaded(one=[OPAQUE], two=[OPAQUE]))
+    assert matcher(loaded(one=[OPAQUE], two=[Entry(Kind.PDQ, PDQ, "2")])).kinds == (Kind.PDQ,)
+
+
+def test_planted_fault_a_matcher_that_takes_photodna_for_compared_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MATCHED_KINDS", tuple(Kind))
+    with pytest.raises((pytest.fail.Exception, ValueError)):
+        test_lists_of_photodna_alone_are_refused_and_one_among_others_is_not()
+
+
 def test_the_forms_that_are_tried_are_those_of_pdq() -> None:
     it = Matcher(loaded(one=[Entry(Kind.PDQ, PDQ, "1")]))
     reflected = np.random.default_rng(0).integers(0, 256, (1, 96)).astype(np.uint8)
@@ -202,10 +258,18 @@ def test_the_forms_that_are_tried_are_those_of_pdq() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("pdq_distance_bits", -1), ("pdq_distance_bits", 65), ("pdq_quality_min", -1), ("pdq_quality_min", 101)],
+    [
+        ("pdq_distance_bits", -1),
+        ("pdq_distance_bits", 65),
+        ("pdq_quality_min", -1),
+        ("pdq_quality_min", 101),
+        ("flood_share_max", -0.01),
+        ("flood_share_max", 1.01),
+        ("flood_rows_min", 0),
+    ],
 )
 def test_settings_out_of_range_are_refused(name: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be 0 to"):
+    with pytest.raises(ValueError, match=f"{name} must be "):
         MatchSettings(**{name: value})
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({name: value}, MatchSettings)

@@ -186,6 +186,17 @@ def test_a_run_that_examined_nothing_says_so() -> None:
     assert ("No list was used", True) in titles(sample_reports.report_with({Reason.FULL: 1}, lists=[]))
 
 
+def test_a_list_that_matched_too_much_is_named_with_what_was_held_and_the_most_first() -> None:
+    report = sample_reports.report_with(
+        {Reason.FULL: 9_000}, findings=7_001, findings_flooded={"a": 1, "b": 7_000, "c\u202e": 1}
+    )
+    assert titles(report) == [
+        ("List b matched too much: 7,000 rows held", False),
+        ("List a matched too much: 1 row held", False),
+        (r"List c\u202e matched too much: 1 row held", False),
+    ]
+
+
 def test_the_warning_level_itself_does_not_warn_and_more_does() -> None:
     report = sample_reports.report_with({Reason.FULL: 3, Reason.DNS: 1})
     assert titles(report, 0.25) == []
@@ -196,3 +207,10 @@ def test_reasons_come_most_common_first_and_without_the_plain_one() -> None:
     reasons = {Reason.FULL: 9, Reason.DNS: 2, Reason.HTTP_404: 5, Reason.TLS: 2, Reason.BROKEN: 1, Reason.TIMEOUT: 0}
     assert reason_counts(reasons, OutcomeName.UNAVAILABLE) == [(Reason.HTTP_404, 5), (Reason.DNS, 2), (Reason.TLS, 2)]
     assert reason_counts(reasons, OutcomeName.EXAMINED) == []
+
+
+def test_a_stale_list_is_said_with_its_age() -> None:
+    said = sample_reports.report_with({Reason.FULL: 9}, stale_lists={"a": "2026-01-01T00:00:00+00:00", "b\u202e": ""})
+    titles = [caution.title for caution in cautions(said)]
+    assert "List a was stale: last confirmed 2026-01-01T00:00:00+00:00" in titles
+    assert any("last confirmed never" in title and "\u202e" not in title for title in titles)

@@ -12,6 +12,7 @@ from tests.world import make_site, write_links
 
 from custodes.carrier.protocol import Carried
 from custodes.errors import InternalError
+from custodes.handover.finding import open_bundle
 from custodes.ledger.run import RunDirectory
 from custodes.lists.container import Provenance
 from custodes.model import Entry, Kind, Reason, Role
@@ -86,6 +87,17 @@ def test_a_remembered_negative_excuses_nothing_of_the_bytes_seen(tmp_path: Path)
     answers = {"http://a.test/": bytes_seen(SEEN), "http://b.test/": Carried(batch=0, key=0, reason=Reason.DNS)}
     tools = tools_for(tmp_path, [entry(SEEN), entry(REMEMBERED, Role.NEGATIVE)], answers)
     assert process_shard(ShardJob(0), tools).findings == 1
+
+
+def test_only_a_confirmed_match_says_what_the_image_is(tmp_path: Path) -> None:
+    answers = {"http://a.test/": bytes_seen(SEEN), "http://b.test/": Carried(batch=0, key=0, reason=Reason.DNS)}
+    tools = tools_for(tmp_path, [entry(SEEN), entry(SEEN, Role.NEGATIVE), entry(SEEN, Role.SEED)], answers)
+    process_shard(ShardJob(0), tools)
+    (path,) = tools.run.sealed_files()
+    identity = (tmp_path / "site" / "demo-authority.key").read_text()
+    (finding,) = open_bundle(path.read_bytes(), identity)[1]
+    assert finding.rule == "exact-confirmed-despite-negative"
+    assert sorted(match.meaning for match in finding.matches) == ["", "", "csam"]
 
 
 def test_a_shard_whose_carrier_forgets_a_row_is_not_done(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from tests.stored import Earlier, earlier
 from tests.world import custodes
 
+from custodes.config import load_site
 from custodes.errors import CustodesError, SourceError, StorageError
 from custodes.ledger.run import RunDirectory
+from custodes.lists.matcher import MatchSettings
 from custodes.pdq import FORMS
 from custodes.scan import rematch as module
 from custodes.scan.rematch import rematch_manifest, rematch_path, rematch_shards, rematch_slots
@@ -33,9 +36,9 @@ def tools_for(past: Earlier) -> ShardTools:
     """A rematch of the run against all lists, in this process."""
     site, carrier = past.site, None  # nothing is fetched
     used, recipients = site.lists_used(), site.recipients()
-    manifest = rematch_manifest(past.run, used, [str(each) for each in recipients], demo=True)
-    run = RunDirectory.create(rematch_path(past.run.path, manifest), manifest, site.run_key())
     settings = site.scan_settings(passes=("bytes",))
+    manifest = rematch_manifest(past.run, used, [str(each) for each in recipients], settings, demo=True)
+    run = RunDirectory.create(rematch_path(past.run.path, manifest), manifest, site.run_key())
     unused: Any = carrier
     return ShardTools(run, past.plan, settings, site.examiner(used), unused, recipients, site.run_key())
 
@@ -65,6 +68,28 @@ def test_however_many_are_judged_together_each_shard_gets_its_own_findings(
     assert forms == {"pdq-2": FORMS[0], "pdq-7": FORMS[5], "pdq-11": FORMS[3]}
     counts = tools.run.counts()
     assert (counts.rows, counts.findings, counts.coverage) == (12, 6, {"bytes": 12})
+
+
+def test_a_rematch_judges_by_the_policy_of_today_and_is_named_by_it(past: Earlier) -> None:
+    first = tools_for(past)
+    held = {"known": MatchSettings(flood_rows_min=2, flood_share_max=0.5)}
+    config = past.site.path
+    config.write_text(f"{config.read_text()}\n[match.known]\nflood_rows_min = 2\n[policy]\njurisdiction = 'uk'\n")
+    today = tools_for(replace(past, site=load_site(str(config))))
+    assert today.run.path != first.run.path
+    assert today.run.manifest.settings["policy"]["jurisdiction"] == "uk"
+    assert (
+        today.run.manifest.settings["fetch"]
+        == first.run.manifest.settings["fetch"]
+        == past.run.manifest.settings["fetch"]
+    )
+    assert today.settings.match == held
+    ended(past, today)
+    assert found(past, today.run) == sorted(KNOWN), "nothing is lost"
+    counts = today.run.counts()
+    assert (counts.by_rule["flood-guard"], counts.flooded) == (4, {"known": 4}), (
+        "of shards of three rows those with two"
+    )
 
 
 def test_a_shard_whose_file_is_gone_spoils_no_other(past: Earlier, tmp_path: Path) -> None:

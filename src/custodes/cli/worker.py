@@ -98,7 +98,7 @@ class Worker:
             run=run,
             plan=plan,
             settings=settings,
-            examiner=site.examiner_of(shelf),
+            examiner=site.examiner_of(shelf, settings),
             carrier=ticker.carrier,
             recipients=site.recipients(),
             run_key=site.run_key(),

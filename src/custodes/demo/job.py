@@ -32,7 +32,8 @@ def demo_job(home: Path, *, rows: int) -> Iterator[Job]:
     gallery = paint(PICTURES, SEED)
     with DemoServer(gallery.pictures) as server:
         example = build(home / "dataset", gallery, server.site, DemoSettings(rows=rows))
-        site.lists().import_entries("demo", read_entries(example.hashes), Provenance(source=example.hashes.name))
+        provenance = Provenance(source=example.hashes.name, scheme="demo")
+        site.lists().import_entries("demo", read_entries(example.hashes), provenance)
         settings = site.scan_settings(unsafe_allow_loopback=True)
         yield prepare_scan(site, ScanRequest(source=str(example.links), run=home / "run", settings=settings))
 

@@ -26,7 +26,7 @@ from custodes.demo.gallery import TREATMENTS, Gallery
 from custodes.demo.plain_pdq import forms
 from custodes.demo.server import Site
 from custodes.demo.ways import EXPECTED, OFF_SITE, Way
-from custodes.model import Kind, Outcome, OutcomeName, Reason, Role
+from custodes.model import MATCHED_KINDS, Kind, Outcome, OutcomeName, Reason, Role
 
 __all__ = ["DemoSet", "DemoSettings", "RowTruth", "build"]
 
@@ -346,7 +346,7 @@ def _write_table(path: Path, records: list[dict[str, object]], settings: DemoSet
 
 def _decoys(settings: DemoSettings) -> Iterator[_Plant]:
     rng = np.random.default_rng([settings.seed, 3])
-    for kind in islice(cycle(Kind), settings.decoys):
+    for kind in islice(cycle(MATCHED_KINDS), settings.decoys):
         yield _Plant(kind, rng.bytes(kind.size_bytes))
 
 

@@ -48,6 +48,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     plan: dict[str, Any]
     parent: str = ""
     fingerprint: str = ""
+    stale_lists: dict[str, str] = {}
+    """Lists that were past their age when the run began: list id -> when they were last confirmed ("": never)."""
 
     def encode(self) -> bytes:
         """The bytes that are written; keys in a fixed order."""

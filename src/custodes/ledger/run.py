@@ -37,6 +37,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     rows: int = 0
     by_list: dict[str, int] = {}
     by_rule: dict[str, int] = {}
+    flooded: dict[str, int] = {}
+    """Rows held because their list matched too much, by list."""
 
 
 class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,6 +82,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     findings: int
     by_list: dict[str, int]
     by_rule: dict[str, int]
+    flooded: dict[str, int]
     bytes_fetched: int
 
 
@@ -232,6 +235,7 @@ class RunDirectory:
         coverage: dict[str, int] = {}
         by_list: dict[str, int] = {}
         by_rule: dict[str, int] = {}
+        flooded: dict[str, int] = {}
         rows = findings = fetched = 0
         records = list(self.records()) if records is None else records
         newest = newest_of(records)
@@ -241,6 +245,7 @@ class RunDirectory:
             fetched += record.bytes_fetched
             add(by_list, found.by_list)
             add(by_rule, found.by_rule)
+            add(flooded, found.flooded)
             if newest[record.shard] is record:
                 rows += record.rows
                 add(reasons, record.reasons)
@@ -252,6 +257,7 @@ class RunDirectory:
             findings=findings,
             by_list=by_list,
             by_rule=by_rule,
+            flooded=flooded,
             bytes_fetched=fetched,
         )
 

@@ -32,7 +32,7 @@ class ListChecks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     shrink_share_max: float = 0.2  # share of the hashes in force that may go at once
     grow_share_max: float = 1.0  # share of the hashes in force that may come at once
-    small_list_max: int = 1000  # a list of at most so many hashes may change at will
+    small_list_max: int = 1000  # of a list of at most so many hashes shares say nothing, and none is asked
     malformed_share_max: float = 0.01  # share of records that held a malformed hash
     common_share_max: float = 0.001  # share of hashes that stand for no image: of an empty file, of one colour
     canaries: str = ""  # file (mode 0600) of hashes that must be in the list; text, csv or ndjson, as for import
@@ -107,7 +107,7 @@ def _heads(codes: Uint8s) -> npt.NDArray[np.uint64]:
 
 
 def _malformed(update: Update, checks: ListChecks) -> Iterable[str]:
-    if update.malformed > checks.malformed_share_max * update.records:
+    if update.records > checks.small_list_max and update.malformed > checks.malformed_share_max * update.records:
         yield (
             f"{update.malformed:,} of {update.records:,} records held a malformed hash "
             f"(malformed_share_max {checks.malformed_share_max:.1%})"
@@ -115,6 +115,8 @@ def _malformed(update: Update, checks: ListChecks) -> Iterable[str]:
 
 
 def _common(new: Contents, checks: ListChecks) -> Iterable[str]:
+    if len(new) <= checks.small_list_max:
+        return
     common = sum(_count_common(kind, columns) for kind, columns in new.kinds.items())
     if common > checks.common_share_max * len(new):
         yield (
@@ -128,7 +130,7 @@ def _count_common(kind: Kind, columns: Columns) -> int:
     if kind is Kind.PDQ:
         ones = np.bitwise_count(np.ascontiguousarray(codes).view(np.uint64)).sum(axis=1)
         return int(np.count_nonzero((ones < _PDQ_ONES[0]) | (ones > _PDQ_ONES[1])))
-    flat = (codes == codes[:, :1]).all(axis=1)  # all zero, all ones: placeholders
+    flat = (codes == 0).all(axis=1) | (codes == 0xFF).all(axis=1)  # placeholders
     empty = _EMPTY_FILE.get(kind)
     return int(np.count_nonzero(flat | ((codes == empty).all(axis=1) if empty is not None else False)))
 

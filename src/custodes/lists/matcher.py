@@ -1,8 +1,8 @@
 """All loaded lists as one question: which entries do these digests match?
 
 Every match is found and none is invented; each list keeps its own distance and quality limits. Digests go in by the
-thousand, as arrays, and pairs of row and entry come out; an entry is a number until it is asked for as a Signal. What a
-match leads to is for the policy.
+thousand, as arrays, and pairs of row and entry come out; an entry is a number until it is asked for as a Signal, which says
+what its category means. PhotoDNA is carried by lists and never compared. What a match leads to is for the policy.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy.typing as npt
 from custodes.errors import ListError
 from custodes.index import HAMMING_RADIUS_MAX, ExactIndex, HammingIndex
 from custodes.lists.container import ROLES, Columns
+from custodes.lists.meaning import Meanings, meaning_of
 from custodes.lists.store import LoadedList, LoadedLists
-from custodes.model import Kind, Signal
+from custodes.model import MATCHED_KINDS, Kind, Signal
 from custodes.pdq import FORMS, forms_of
 
 __all__ = ["FORMS", "QUERIES_AT_ONCE", "ExactHits", "Indexes", "MatchSettings", "Matcher", "NearHits", "indexes_of"]
@@ -33,16 +34,23 @@ QUERIES_AT_ONCE: Final = 1 << 17
 
 
 class MatchSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How near is a match, for one list. The defaults are PDQ's published recommendation."""
+    """How near is a match, and how much of a dataset may match, for one list. The first two defaults are PDQ's published recommendation."""
 
     pdq_distance_bits: int = 31  # greatest Hamming distance that is a match
     pdq_quality_min: int = 50  # codes of lower quality are not matched: featureless images are all alike
+    flood_share_max: float = 0.5
+    """Share of the rows of a shard that may be reported because of this list alone; beyond it they are held instead. 1: no limit."""
+    flood_rows_min: int = 1000  # fewer rows than this in a shard are never held for their share
 
     def __post_init__(self) -> None:
         if not 0 <= self.pdq_distance_bits <= HAMMING_RADIUS_MAX:
             raise ValueError(f"pdq_distance_bits must be 0 to {HAMMING_RADIUS_MAX}")
         if not 0 <= self.pdq_quality_min <= 100:
             raise ValueError("pdq_quality_min must be 0 to 100")
+        if not 0 <= self.flood_share_max <= 1:
+            raise ValueError("flood_share_max must be between 0 and 1")
+        if self.flood_rows_min < 1:
+            raise ValueError("flood_rows_min must be at least 1")
 
 
 class ExactHits(NamedTuple):
@@ -92,15 +100,13 @@ class Matcher:
         settings: Mapping[str, MatchSettings] | None = None,
         forms: Forms | None = None,
         indexes: Indexes | None = None,
+        meanings: Meanings | None = None,
     ) -> None:
-        if not loaded.lists or not loaded.kinds:
-            raise ListError(
-                "no hash list is loaded: nothing could match", hint="import one with: custodes lists import"
-            )
         given = settings or {}
-        self.kinds = loaded.kinds
+        self.kinds = _compared(loaded)
         self.versions = loaded.versions
-        self._parts = {kind: _parts(loaded, kind) for kind in loaded.kinds}
+        self._meanings = meanings or {}
+        self._parts = {kind: _parts(loaded, kind) for kind in self.kinds}
         self._exact, pdq = indexes or indexes_of(loaded)
         self._near = _Near(self._parts[Kind.PDQ], pdq, given, forms) if pdq is not None else None
 
@@ -119,20 +125,22 @@ class Matcher:
         return self._near.search(codes, quality)
 
     def signal(self, kind: Kind, entry: int, distance: int = 0, form: int = 0) -> Signal:
-        """What an entry says: its list, version, id and role."""
+        """What an entry says: its list, version, id and role, and what its category means."""
         part = next(part for part in reversed(self._parts[kind]) if part.first <= entry)
         row = entry - part.first
         contents = part.of.contents
+        category = contents.categories[part.columns.categories[row]]
         return Signal(
             list_id=part.of.id,
             list_version=part.of.version,
             entry_id=contents.entry_id(int(part.columns.ids[row])),
             kind=kind,
-            category=contents.categories[part.columns.categories[row]],
+            category=category,
             assurance=contents.assurances[part.columns.assurances[row]],
             role=ROLES[part.columns.roles[row]],
             distance=distance,
             form=FORMS[form],
+            meaning=meaning_of(part.of.scheme, category, self._meanings),
         )
 
 
@@ -175,12 +183,24 @@ _NO_HITS: Final = NearHits(_NONE, _NONE, _NONE, _NONE)
 
 
 def indexes_of(loaded: LoadedLists, threads: int = 1) -> Indexes:
-    """Index the entries of all lists."""
-    codes = {kind: _codes(_parts(loaded, kind)) for kind in loaded.kinds}
+    """Index the entries of all lists. Raises ListError if there is nothing to compare with."""
+    codes = {kind: _codes(_parts(loaded, kind)) for kind in _compared(loaded)}
     return Indexes(
         {kind: ExactIndex.build(array) for kind, array in codes.items() if kind is not Kind.PDQ},
         HammingIndex.build(codes[Kind.PDQ], threads=threads) if Kind.PDQ in codes else None,
     )
+
+
+def _compared(loaded: LoadedLists) -> tuple[Kind, ...]:
+    if not loaded.lists or not loaded.kinds:
+        raise ListError("no hash list is loaded: nothing could match", hint="import one with: custodes lists import")
+    kinds = tuple(kind for kind in loaded.kinds if kind in MATCHED_KINDS)
+    if not kinds:
+        raise ListError(
+            f"list {', '.join(loaded.versions)} holds nothing that is compared: PhotoDNA is carried, and never compared here",
+            hint="use a list with other digests too",
+        )
+    return kinds
 
 
 def _parts(loaded: LoadedLists, kind: Kind) -> list[_Part]:

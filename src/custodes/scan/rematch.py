@@ -21,6 +21,7 @@ from custodes.handover.finding import seal_bundle
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
 from custodes.ledger.run import RunDirectory, ShardCommit, ShardRecord
 from custodes.lists.matcher import QUERIES_AT_ONCE
+from custodes.scan.settings import JUDGING, ScanSettings, without_pace
 from custodes.scan.shard import (
     ShardJob,
     ShardReport,
@@ -42,15 +43,15 @@ SLOTS_MAX: Final = 256
 
 
 def rematch_manifest(
-    parent: RunDirectory, lists: Sequence[ListUsed], recipients: Sequence[str], *, demo: bool
+    parent: RunDirectory, lists: Sequence[ListUsed], recipients: Sequence[str], settings: ScanSettings, *, demo: bool
 ) -> Manifest:
-    """The manifest of a rematch: the parent's input, passes and settings with other lists."""
-    old = parent.manifest
+    """The manifest of a rematch: the parent's input, passes and settings with other lists, judged as ``settings`` say."""
+    old, new = parent.manifest, without_pace(settings)
     return make_manifest(
         dataset=old.dataset,
         passes=old.passes,
         lists=list(lists),
-        settings=old.settings,
+        settings=old.settings | {name: new[name] for name in JUDGING},
         recipients=sorted(recipients),
         demo_authority=demo,
         unsafe=old.unsafe,

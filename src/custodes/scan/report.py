@@ -46,7 +46,9 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     findings: int
     findings_by_list: dict[str, int]
     findings_by_rule: dict[str, int]
+    findings_flooded: dict[str, int] = {}
     lists: list[dict[str, str]]
+    stale_lists: dict[str, str] = {}
     passes: list[str]
     recipients: list[str]
     demo_authority: bool
@@ -103,7 +105,9 @@ def report_of(
         findings=counts.findings,
         findings_by_list=counts.by_list,
         findings_by_rule=counts.by_rule,
+        findings_flooded=counts.flooded,
         lists=[{"id": used.id, "version": used.version} for used in manifest.lists],
+        stale_lists=manifest.stale_lists,
         passes=manifest.passes,
         recipients=manifest.recipients,
         demo_authority=manifest.demo_authority,

@@ -8,15 +8,21 @@ import msgspec
 
 from custodes.carrier.protocol import Start
 from custodes.decoding import DecodePolicy, ImageLimits
+from custodes.jurisdictions import PolicyUsed
 from custodes.lists.matcher import MatchSettings
+from custodes.lists.meaning import schemes_digest
+from custodes.model import Meaning
 from custodes.net import FetchLimits
 
-__all__ = ["PACE", "Pass", "ScanSettings", "without_pace"]
+__all__ = ["JUDGING", "PACE", "Pass", "ScanSettings", "without_pace"]
 
 Pass = Literal["columns", "bytes"]
 
 PACE: Final = ("in_flight", "per_host", "memory_bytes_max")
 """Fields of ``FetchLimits`` that change the speed of a run and none of its outcomes; a run may go on with others."""
+
+JUDGING: Final = ("match", "policy", "meaning", "schemes")
+"""Fields of ``ScanSettings`` that say what is made of digests. A rematch judges by those of today."""
 
 
 class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +34,9 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     image: ImageLimits = ImageLimits()
     decode_policy: DecodePolicy = DecodePolicy.FAST
     match: dict[str, MatchSettings] = {}
+    policy: PolicyUsed = PolicyUsed()
+    meaning: dict[str, dict[str, Meaning]] = {}
+    schemes: str = msgspec.field(default_factory=schemes_digest)
     unsafe_allow_loopback: bool = False
     unsafe_no_jail: bool = False
 

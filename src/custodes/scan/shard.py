@@ -25,8 +25,9 @@ from custodes.examine import Evidence, Examiner
 from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, seal_bundle
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit
-from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role
-from custodes.policy import decide
+from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
+from custodes.policy import Policy
+from custodes.scan.flood import FLOOD_RULE, flooding_lists, held_back
 from custodes.scan.settings import ScanSettings
 from custodes.sources.base import WHOLE_ROW, LinkBatch, Plan, RowDetails, ShardSpec
 from custodes.sources.source import read_links, row_details
@@ -80,7 +81,8 @@ class ShardWork:
     rows: RowsBuilder | None = None
     by_columns: dict[int, Decision] = field(default_factory=dict)
     by_bytes: dict[int, Decision] = field(default_factory=dict)
-    found_before: frozenset[int] = frozenset()
+    found_before: dict[int, Decision] = field(default_factory=dict)
+    flooding: frozenset[str] = frozenset()
     coverage: dict[str, int] = field(default_factory=dict)
     bytes_fetched: int = 0
     final_urls: dict[int, str] = field(default_factory=dict)
@@ -200,7 +202,8 @@ def previous_rows(work: ShardWork, tools: ShardTools) -> RowsBuilder:
         raise InternalError(f"shard {work.job.shard} has no generation {work.job.generation - 1} to go on from")
     work.coverage.update({name: count for name, count in record.coverage.items() if name != "columns"})
     table = tools.run.rows(record)
-    work.found_before = found_in(work, tools.examiner.judge(stored_evidence(table, tools.examiner.kinds)))
+    by_bytes = tools.examiner.judge(stored_evidence(table, tools.examiner.kinds))
+    work.found_before = found_in(work, by_bytes, tools.examiner.policy)
     return RowsBuilder.from_table(table)
 
 
@@ -209,11 +212,11 @@ def stored_evidence(table: Any, kinds: Sequence[Kind]) -> Evidence:
     return Evidence({kind: each for kind, each in digest_arrays(table).items() if kind in kinds and len(each[0])})
 
 
-def found_in(work: ShardWork, by_bytes: dict[int, Decision]) -> frozenset[int]:
+def found_in(work: ShardWork, by_bytes: dict[int, Decision], policy: Policy) -> dict[int, Decision]:
     """The rows that are findings by their columns and by these digests of their bytes, together."""
     earlier = ShardWork(work.job, work.spec, by_columns=work.by_columns, by_bytes=by_bytes)
-    rows = work.by_columns.keys() | by_bytes.keys()
-    return frozenset(row for row in rows if together(earlier, row).action is not Action.NONE)
+    judged = all_together(earlier, policy)
+    return {row: decision for row, decision in judged.items() if decision.action is not Action.NONE}
 
 
 def take_all(work: ShardWork, tools: ShardTools, answers: Iterable[Carried]) -> None:
@@ -290,24 +293,33 @@ def finished_rows(work: ShardWork) -> Any:
 
 def findings_of(work: ShardWork, tools: ShardTools, table: Any) -> list[Finding]:
     """A finding for every row of this commit that the policy wants handed over, from both passes together."""
-    judged = {row: together(work, row) for row in work.by_columns.keys() | work.by_bytes.keys()}
+    policy = tools.examiner.policy
+    judged = all_together(work, policy)
     if work.job.retry:
         judged = {row: judged[row] for row in work.by_bytes if row in judged}
+    known = (work.found_before | judged).values()
+    work.flooding = flooding_lists(known, table.num_rows, policy, tools.settings.match)
+    judged = {row: held_back(decision, work.flooding, policy) for row, decision in judged.items()}
     hits = sorted(row for row, decision in judged.items() if decision.action is not Action.NONE)
     details = {d.row: d for d in row_details(tools.plan, work.spec, hits)} if hits else {}
     return [make_finding(work, tools, (row, judged[row], details[row]), table) for row in hits]
 
 
-def together(work: ShardWork, row: int) -> Decision:
+def all_together(work: ShardWork, policy: Policy) -> dict[int, Decision]:
+    """One decision on every row that either pass matched."""
+    return {row: together(work, row, policy) for row in work.by_columns.keys() | work.by_bytes.keys()}
+
+
+def together(work: ShardWork, row: int, policy: Policy) -> Decision:
     """One decision on what both passes say of a row.
 
     What a column remembers of an old download excuses nothing of the bytes seen today, so its negatives do not count beside them.
     """
     columns, carried = work.by_columns.get(row), work.by_bytes.get(row)
     if columns is None or carried is None:
-        return columns or carried or decide(())
+        return columns or carried or policy.decide(())
     remembered = [signal for signal in columns.signals if signal.role is not Role.NEGATIVE]
-    return decide([*remembered, *carried.signals])
+    return policy.decide([*remembered, *carried.signals])
 
 
 def count_found(work: ShardWork, findings: Sequence[Finding]) -> Found:
@@ -315,11 +327,15 @@ def count_found(work: ShardWork, findings: Sequence[Finding]) -> Found:
     new = [finding for finding in findings if finding.row - work.spec.first_row not in work.found_before]
     by_list: dict[str, int] = {}
     by_rule: dict[str, int] = {}
+    flooded: dict[str, int] = {}
     for finding in new:
         by_rule[finding.rule] = by_rule.get(finding.rule, 0) + 1
-        for name in {match.list for match in finding.matches}:
+        lists = {match.list for match in finding.matches}
+        for name in lists:
             by_list[name] = by_list.get(name, 0) + 1
-    return Found(rows=len(new), by_list=by_list, by_rule=by_rule)
+        for name in lists & work.flooding if finding.rule == FLOOD_RULE else ():
+            flooded[name] = flooded.get(name, 0) + 1
+    return Found(rows=len(new), by_list=by_list, by_rule=by_rule, flooded=flooded)
 
 
 def make_finding(work: ShardWork, tools: ShardTools, hit: tuple[int, Decision, RowDetails], table: Any) -> Finding:
@@ -351,8 +367,8 @@ def make_finding(work: ShardWork, tools: ShardTools, hit: tuple[int, Decision, R
     )
 
 
-def make_match(signal: Any) -> Match:
-    """A signal as the authority sees it."""
+def make_match(signal: Signal) -> Match:
+    """A signal as the authority sees it. Only a confirmed entry says what the image is."""
     return Match(
         list=signal.list_id,
         list_version=signal.list_version,
@@ -362,6 +378,7 @@ def make_match(signal: Any) -> Match:
         assurance=signal.assurance,
         distance_bits=signal.distance,
         form=signal.form,
+        meaning=signal.meaning.value if signal.role is Role.CONFIRMED else "",
     )
 
 

@@ -163,7 +163,8 @@ class Caution:
 
 def cautions(report: RunReport, warning_share: float = UNEXAMINED_WARNING_SHARE) -> list[Caution]:
     """Everything to be said loudly of a run, gravest first. A run above ``warning_share`` of rows not examined is told so."""
-    said = [*_grave(report), *_unfinished(report), *_out_of_reach(report, warning_share), *_limits(report)]
+    said = [*_grave(report), *_unfinished(report), *_stale(report), *_flooded(report)]
+    said += [*_out_of_reach(report, warning_share), *_limits(report)]
     return sorted(said, key=lambda caution: not caution.grave)
 
 
@@ -204,6 +205,29 @@ def _unfinished(report: RunReport) -> list[Caution]:
         text = "Part of the work was given up. Start the same command again to try it once more."
         said.append(Caution(f"This run met {count_of(len(report.failures), 'failure')}", text))
     return said
+
+
+def _stale(report: RunReport) -> list[Caution]:
+    text = (
+        "It is older than its limit: what its authority added since was not looked for, and what was withdrawn may have matched. "
+        "Sync it and match again."
+    )
+    return [
+        Caution(f"List {visible(name, 60)} was stale: last confirmed {visible(since, 60) or 'never'}", text)
+        for name, since in sorted(report.stale_lists.items())[:20]
+    ]
+
+
+def _flooded(report: RunReport) -> list[Caution]:
+    text = (
+        "Where a list matches so great a share of a shard, it is more likely mistaken or tampered with than right. These rows are sealed "
+        "as held, not reported. Ask who made the list before anything is reported because of it."
+    )
+    counts = sorted(report.findings_flooded.items(), key=lambda pair: (-pair[1], pair[0]))
+    return [
+        Caution(f"List {visible(name, 60)} matched too much: {count_of(rows, 'row')} held", text)
+        for name, rows in counts[:20]
+    ]
 
 
 def _out_of_reach(report: RunReport, warning_share: float) -> list[Caution]:
