@@ -32,6 +32,7 @@ class Cost:
     user_s: float
     system_s: float
     pss_bytes_max: int
+    rss_bytes_max: int  # of the largest process, as the kernel kept it
     exit_code: int
     output: str
 
@@ -124,6 +125,7 @@ def main() -> None:
         "user_s": used.ru_utime,
         "system_s": used.ru_stime,
         "pss_bytes_max": memory.most,
+        "rss_bytes_max": used.ru_maxrss * 1024,
         "exit_code": status,
     }
     os.write(report, json.dumps(cost).encode())

@@ -13,9 +13,12 @@ from bytes_bench import bench_bytes
 from columns_bench import bench_columns
 from digests_bench import bench_crypto, bench_digests
 from drift_bench import bench_drift
+from lists_bench import bench_lists
 from membership_bench import bench_membership
 from rematch_bench import bench_rematch
 from search_bench import bench_search
+from serving_bench import bench_serving
+from similar_bench import bench_similar
 from start_bench import bench_start
 from tables import HERE, PEERS, WORK, peers_ready
 
@@ -28,7 +31,10 @@ BENCHES = {
     "membership": bench_membership,
     "search": bench_search,
     "rematch": bench_rematch,
+    "lists": bench_lists,
     "bytes": bench_bytes,
+    "serving": bench_serving,
+    "similar": bench_similar,
 }
 
 PLOTS = {

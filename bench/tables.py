@@ -32,6 +32,8 @@ PEER_PACKAGES = (
     "threatexchange==1.2.17",
     "pdqhash==0.2.8",
     "matplotlib==3.11.2",
+    "usearch==2.26.0",
+    "numkong==7.8.6",
 )
 PEERS_INSTALLED = "from importlib.metadata import distributions as d; print(*(f'{x.name}=={x.version}' for x in d()))"
 

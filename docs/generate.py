@@ -15,6 +15,7 @@ from typing import Final
 import click
 import msgspec
 
+from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
 from custodes.decoding import ImageLimits
@@ -24,6 +25,7 @@ from custodes.model import REASONS
 from custodes.net import FetchLimits
 from custodes.scan.settings import PACE
 from custodes.scan.wording import OUTCOMES, PASSING, REASON_WORDS
+from custodes.serving.settings import ServeSettings, Tenant
 from custodes.settings_text import settings_of
 
 __all__ = ["commands", "commands_page", "configuration_page", "pages", "reasons_table"]
@@ -107,11 +109,11 @@ Answers go to standard output, everything else to standard error. Every command 
 | 2 | your input: arguments, files, lists, configuration, another run's directory | all |
 | 3 | the world: disk, network, kernel | all |
 | 4 | a bug of ours | all |
-| 5 | nothing found, but more than `unexamined_share_warn` of the rows was not examined | `scan`, `rematch` |
+| 5 | nothing found, but more than `unexamined_share_warn` of the rows or files was not examined | `scan`, `rematch`, `check` |
 | 130 | stopped by you (Ctrl-C); start the same command again to go on | all |
 
-`demo`, `report` and `hash` answer 0 when they did their work, whatever they found. `check` answers 0 also for a file that it could not
-examine, and `hash` for one that it could not read: look at the verdict or the `outcome`. `-h` and `--help` explain every command."""
+`demo`, `report` and `hash` answer 0 when they did their work, whatever they found, `hash` also for a file that it could not read: look at
+the `outcome`. `-h` and `--help` explain every command."""
 
 
 # -- configuration
@@ -179,6 +181,21 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "policy",
         PolicySettings,
         "What a match leads to: see [meaning](../concepts/meaning.md).",
+    ),
+    (
+        "shield",
+        ShieldSettings,
+        "A detector at a third party's, for `check --remote shield` alone: see [authorities](../concepts/authorities.md#arachnid-shield).",
+    ),
+    (
+        "serve",
+        ServeSettings,
+        "The match service: see [serve matches](../guides/serve-matches.md).",
+    ),
+    (
+        "serve.tenants.NAME",
+        Tenant,
+        "One who may ask the match service; `custodes serve key NAME` makes the section.",
     ),
 )
 

@@ -16,11 +16,11 @@ from custodes.errors import StorageError
 __all__ = ["exclusive", "make_folder", "replace_file", "sync_folder"]
 
 
-def replace_file(path: Path, content: bytes | bytearray) -> None:
-    """Write aside (mode 0600), sync, rename, sync the folder. Raises StorageError; then ``path`` is as it was, or whole and new."""
+def replace_file(path: Path, content: bytes | bytearray, *, mode: int = 0o600) -> None:
+    """Write aside, sync, rename, sync the folder. Raises StorageError; then ``path`` is as it was, or whole and new."""
     aside = path.with_name(f".{path.name}.aside")
     try:
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
 from custodes.jurisdictions import PolicySettings
 from custodes.lists.matcher import MatchSettings
@@ -38,6 +39,9 @@ def settings_of(struct: type[msgspec.Struct]) -> Iterator[Setting]:
     meanings = meanings_of(struct)
     for field in msgspec.structs.fields(struct):
         if field.default_factory is dict:  # sections of their own
+            continue
+        if field.required:
+            yield Setting(field.name, "(none)", meanings.get(field.name, ""))
             continue
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if default is None and field.default_factory is not msgspec.NODEFAULT:
@@ -87,6 +91,7 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         match=commented(MatchSettings),
         policy=commented(PolicySettings),
         serve=commented(ServeSettings),
+        shield=commented(ShieldSettings),
     )
 
 
@@ -139,4 +144,8 @@ lists = "lists"
 # The match service (docs/guides/serve-matches.md). `custodes serve key NAME` makes the section of a tenant, [serve.tenants.NAME].
 [serve]
 {serve}
+
+# A detector at a third party's, for `custodes check --remote shield` alone (docs/concepts/authorities.md).
+[shield]
+{shield}
 """

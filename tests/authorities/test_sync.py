@@ -177,6 +177,18 @@ def test_planted_fault_a_checkpoint_that_moves_before_the_walk_is_whole_loses_en
         histories(tmp_path, 60)
 
 
+def test_a_list_is_had_afresh_and_what_is_not_named_any_more_goes(store: ListStore) -> None:
+    authority = filled()
+    run(store, authority)
+    del authority.truth["id 3"]  # a withdrawal that was never told
+    run(store, authority)
+    assert held(store) != authority.active()
+    report = asyncio.run(sync(store, "demo", authority, afresh=True))
+    assert (report.withdrawn, report.added, report.changed) == (1, 0, 0)
+    assert held(store) == authority.active()
+    assert run(store, authority).unchanged
+
+
 def test_an_answer_without_an_end_is_an_error_and_what_came_is_kept(store: ListStore) -> None:
     authority = filled()
 

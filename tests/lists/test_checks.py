@@ -93,7 +93,9 @@ def test_hashes_that_stand_for_no_image_are_few(bad: Entry) -> None:
         "1 of 999 hashes stand for no image: of an empty file, or of one colour (common_share_max 0.10%)"
     ]
     negative = Entry(bad.kind, bad.value, "n", "", "", Role.NEGATIVE)
-    assert said(listed([1], negative), checks=ListChecks(small_list_max=0)) == []  # that they are no findings is what a list of negatives says
+    assert (
+        said(listed([1], negative), checks=ListChecks(small_list_max=0)) == []
+    )  # that they are no findings is what a list of negatives says
 
 
 @pytest.mark.parametrize("ones", [64, 192])

@@ -16,7 +16,7 @@ from custodes.crypto.seal import create_identity
 from custodes.lists.container import decode
 
 MD5 = hashlib.md5(b"entry 1").hexdigest()
-SAVED = '\n[maps.iwf-style]\nsha1 = "Hash (b32)"\nmd5 = "Hash (b64)"\nid = "Ref"\ncategory = "Grade"\n'
+SAVED = '\n[maps.iwf-style]\nSHA-1 = "Hash (b32)"\nmd5 = "Hash (b64)"\nID = "Ref"\ncategory = "Grade"\n'
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_sealed_export_goes_to_its_recipients_alone(
         (["--identity", tmp_path / "absent"], "cannot be read"),
     ]:
         code, _, err = typed(site, capsys, "import", out, "--list", "c", *words)
-        assert (code, reason in err, "AGE-SECRET" in err) == (2, True, False)
+        assert (code, reason in err, secret in err) == (2, True, False)
     out.write_bytes(out.read_bytes()[:-1])
     assert typed(site, capsys, "import", out, "--list", "c", "--identity", tmp_path / "mine")[0] == 2
     assert store.ids() == ["a", "b"]

@@ -169,6 +169,12 @@ GOOD = {
         ImportOptions(format="hashkeeper"),
         [Entry(Kind.MD5, MD5, "", role=Role.NEGATIVE)],
     ),
+    "known software is harmless whatever a column says": (
+        "a.csv",
+        f"MD5,role\n{MD5.hex()},confirmed\n",
+        ImportOptions(format="nsrl"),
+        [Entry(Kind.MD5, MD5, "", role=Role.NEGATIVE)],
+    ),
     "text of one kind, under a suffix that says nothing": (
         "list.dat",
         f"{PDQ.hex()}\n",

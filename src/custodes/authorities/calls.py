@@ -22,10 +22,10 @@ from typing import Any, Final, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
-import msgspec
 import yarl
 
 from custodes import __version__
+from custodes.authorities.settings import CallLimits
 from custodes.errors import AuthorityError, ConfigError
 from custodes.net import AddressGuard
 
@@ -42,23 +42,6 @@ class RefusedError(AuthorityError):
     def __init__(self, message: str, status: int, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.status = status
-
-
-class CallLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long and how often an authority's service is asked."""
-
-    timeout_s: float = 60.0  # for one call, connection and answer together
-    body_bytes_max: int = 64 << 20  # greatest answer that is read
-    attempts_max: int = 5  # how often a GET is tried while the service is busy or away
-    pause_s: float = 1.0  # before the second attempt; doubled before each further one
-    pause_s_max: float = 300.0  # greatest pause, also when the service asks for more in Retry-After
-
-    def __post_init__(self) -> None:
-        for name in ("timeout_s", "body_bytes_max", "attempts_max"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be greater than 0")
-        if not 0 <= self.pause_s <= self.pause_s_max:
-            raise ValueError("pause_s must be between 0 and pause_s_max")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -95,8 +78,11 @@ class Caller:
         parts = urlsplit(self.base)
         self._guard = AddressGuard(unsafe_allow_loopback=self.unsafe_allow_loopback)
         plain = parts.scheme == "http" and self._guard.is_unsafe_loopback(parts.hostname or "")
-        if not (parts.scheme == "https" or plain) or not parts.hostname or parts.username or parts.query:
+        more = parts.username is not None or parts.query or parts.fragment
+        if not (parts.scheme == "https" or plain) or not parts.hostname or more:
             raise ConfigError(f"the address of {self.service} must be https://host/path, without user or query")
+        if self.basic and ":" in self.basic[0]:
+            raise ConfigError(f"the user of {self.service} must not hold a colon")
         self.base = self.base.rstrip("/")
 
     async def get(self, path: str, query: Mapping[str, str] | None = None, *, shown: str = "") -> Answer:
@@ -144,9 +130,10 @@ class Caller:
         except TimeoutError:
             return _Refusal(f"{shown}: no whole answer in {self.limits.timeout_s:g} s", again=True)
         except (aiohttp.ClientError, ValueError) as error:  # its text may quote the query
-            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _NotPublicError):
+            lost = error.__cause__ if isinstance(error, _LostError) else error
+            if isinstance(lost, aiohttp.ClientConnectorError) and isinstance(lost.os_error, _NotPublicError):
                 return _Refusal(f"{shown}: the address is not public")
-            return _Refusal(f"{shown}: {type(error).__name__}", again=isinstance(error, aiohttp.ClientError))
+            return _Refusal(f"{shown}: {type(lost).__name__}", again=isinstance(error, aiohttp.ClientError))
 
     async def _read(self, response: aiohttp.ClientResponse, shown: str) -> bytes:
         parts: list[bytes] = []
@@ -160,13 +147,13 @@ class Caller:
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            user = self.basic and aiohttp.BasicAuth(*self.basic, encoding="utf-8")
+            user = {"Authorization": aiohttp.encode_basic_auth(*self.basic)} if self.basic else {}
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(ssl=ssl.create_default_context(), socket_factory=self._socket, limit=4),
                 timeout=aiohttp.ClientTimeout(total=self.limits.timeout_s),
-                headers={"User-Agent": f"custodes/{__version__}", **self.headers},
-                auth=user,
+                headers={"User-Agent": f"custodes/{__version__}", **self.headers, **user},
                 cookie_jar=aiohttp.DummyCookieJar(),
+                middlewares=(_never_twice,),
                 trust_env=False,
                 raise_for_status=False,
             )
@@ -181,6 +168,18 @@ class Caller:
 
 class _NotPublicError(OSError):
     """The guard's no, where the socket would have been made."""
+
+
+class _LostError(aiohttp.ClientError):
+    """The connection ended; why is its cause."""
+
+
+async def _never_twice(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Against aiohttp, which by itself sends a GET or PUT again when the connection ends, unless it does not know the error."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _LostError from error
 
 
 @dataclass(frozen=True, slots=True, repr=False)

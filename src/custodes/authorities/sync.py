@@ -49,12 +49,20 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def sync(
-    store: ListStore, list_id: str, authority: Authority, watch: Callable[[Page], None] = lambda _: None
+    store: ListStore,
+    list_id: str,
+    authority: Authority,
+    watch: Callable[[Page], None] = lambda _: None,
+    *,
+    afresh: bool = False,
 ) -> SyncReport:
-    """Bring a list up to date. Raises AuthorityError (what came so far is kept), ListError, StorageError."""
+    """Bring a list up to date. Raises AuthorityError (what came so far is kept), ListError, StorageError.
+
+    ``afresh``: ask for all of it again, so that what the authority does not name any more goes, whatever was missed before.
+    """
     journal = store.journal(list_id)
     with _alone(journal, list_id):
-        checkpoint = store.checkpoint(list_id)
+        checkpoint = "" if afresh else store.checkpoint(list_id)
         version = store.current([list_id])[list_id] if list_id in store.ids() else ""
         journal.begin(
             Start(version=version, checkpoint=checkpoint, service=authority.name, environment=authority.environment)
@@ -63,7 +71,7 @@ async def sync(
             store.confirm(list_id, checkpoint)
             report = _unchanged(store, list_id)
         else:
-            report = _taken(store, list_id, authority, journal)
+            report = _taken(store, list_id, authority, journal, whole=authority.whole or afresh)
         done = _report(report, authority, journal)
         journal.clear()
         return done
@@ -90,7 +98,7 @@ async def _walk(authority: Authority, checkpoint: str, journal: Journal, watch: 
     raise AuthorityError(f"{authority.name} let the walk expire {_RESTARTS_MAX} times", hint="try again later")
 
 
-def _taken(store: ListStore, list_id: str, authority: Authority, journal: Journal) -> UpdateReport:
+def _taken(store: ListStore, list_id: str, authority: Authority, journal: Journal, *, whole: bool) -> UpdateReport:
     """Fold what the journal holds into the list."""
     assert journal.checkpoint is not None
     provenance = Provenance(
@@ -100,7 +108,7 @@ def _taken(store: ListStore, list_id: str, authority: Authority, journal: Journa
         scheme=authority.scheme,
         environment=authority.environment,
     )
-    walk = Walk(journal.checkpoint, authority.whole, journal.skipped[MALFORMED])
+    walk = Walk(journal.checkpoint, whole, journal.skipped[MALFORMED])
     return store.update(list_id, journal.records(), provenance, walk)
 
 

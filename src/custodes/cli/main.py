@@ -11,6 +11,7 @@ from typing import Final
 import click
 
 from custodes import __version__
+from custodes.cli.lazy import lazy_group
 from custodes.cli.options import printable
 from custodes.errors import CustodesError, ExitCode, InputError, WorldError
 
@@ -19,36 +20,17 @@ __all__ = ["cli", "main"]
 COMMANDS: Final = {
     "demo": ("demo:demo", "Scan the embedded example, on this machine alone."),
     "init": ("init:init", "Write a commented configuration and new keys."),
-    "lists": ("lists:lists", "Import, show and remove hash lists."),
+    "lists": ("lists:lists", "Import, sync, show and share hash lists."),
     "hash": ("hash:hash_files", "Digest files."),
     "check": ("check:check", "Compare files with the lists."),
     "scan": ("scan:scan", "Scan a table of links, or images."),
     "report": ("report:report", "Say what a run examined, and how much was out of reach."),
     "rematch": ("rematch:rematch", "Compare the digests that a run keeps with today's lists."),
+    "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
+    "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
     "open": ("open:open_bundle_command", "Open sealed findings, for the authority that they are sealed to."),
 }
-"""Each command, where it lies, and its line in the list of commands. A command's module is imported when it is used: all of them take a second."""
-
-
-class Commands(click.Group):
-    """The group of ``COMMANDS``."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """Names, in the order that one meets the commands in."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """The command of this name, imported now."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(import_module(f"custodes.cli.{module}"), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The list of commands, without importing one."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+"""Each command, where it lies, and its line in the list of commands."""
 
 
 def tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -61,7 +43,9 @@ def tell_version(context: click.Context, _: click.Parameter, wanted: bool) -> No
         context.exit()
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=lazy_group(COMMANDS), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.option(
     "--version",
     is_flag=True,

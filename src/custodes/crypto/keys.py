@@ -38,6 +38,8 @@ __all__ = [
     "load_run_key",
     "load_signing_key",
     "load_transport_key",
+    "read_private",
+    "write_private",
 ]
 
 KEY_FILES: Final = ("run.key", "transport.key", "lists.key", "signing.key", "signing.vkey")
@@ -212,7 +214,7 @@ def create_keys(directory: Path, name: str = "custodes") -> tuple[Path, ...]:
         if path.exists() or path.is_symlink():
             raise _exists(path)
     for path, content in zip(paths, contents, strict=True):
-        _write_new(path, content)
+        write_private(path, content)
     _sync_directory(directory)
     return paths
 
@@ -234,7 +236,7 @@ def load_lists_key(path: Path) -> ListsKey:
 
 def load_signing_key(path: Path) -> SigningKey:
     """The signing key in a PEM PKCS8 file, named by the ``.vkey`` file beside it, which must hold the same key."""
-    pem = _read_private(path)
+    pem = read_private(path)
     beside = path.with_suffix(".vkey")
     try:
         private = serialization.load_pem_private_key(pem, password=None)
@@ -260,7 +262,7 @@ def _secret_text(kind: type[_Secret], secret: bytes) -> bytes:
 
 
 def _load_secret(path: Path, kind: type[_S]) -> _S:
-    words = _read_private(path).split()
+    words = read_private(path).split()
     tag = f"custodes-{kind.purpose}-key-1".encode()
     if len(words) != 2 or words[0] != tag:
         raise ConfigError(f"{path} is not a {kind.purpose} key file", hint="make keys with: custodes init DIR")
@@ -273,15 +275,13 @@ def _load_secret(path: Path, kind: type[_S]) -> _S:
     return kind(secret)
 
 
-def _read_private(path: Path) -> bytes:
-    """Read a key file through one descriptor, so that what was checked is what is read."""
+def read_private(path: Path, *, hint: str = "make keys with: custodes init DIR") -> bytes:
+    """Read a file that nobody else may read, through one descriptor, so that what was checked is what is read. ``hint``: how one is made."""
     try:
         # O_NONBLOCK: a fifo put in the file's place must not hang us.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ConfigError(
-            f"cannot open key file {path}: {error.strerror}", hint="make keys with: custodes init DIR"
-        ) from error
+        raise ConfigError(f"cannot open key file {path}: {error.strerror}", hint=hint) from error
     try:
         _check_private(path, os.fstat(descriptor))
         content = os.read(descriptor, _FILE_BYTES_MAX + 1)
@@ -308,7 +308,8 @@ def _exists(path: Path) -> ConfigError:
     return ConfigError(f"{path} exists already and is never overwritten", hint="choose an empty folder for new keys")
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
+    """Make a file that only its owner can read, durably. ConfigError where the name is taken: keys are never overwritten."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -14,7 +14,7 @@ import pyrage
 
 from custodes.errors import ConfigError, InputError
 
-__all__ = ["Recipient", "create_identity", "seal", "unseal"]
+__all__ = ["Recipient", "create_identity", "recipients_of", "seal", "unseal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ def create_identity() -> tuple[str, str]:
     """A new key pair for a demo authority: (secret, recipient). A real one makes its own and never shows the secret."""
     identity = pyrage.x25519.Identity.generate()
     return str(identity), str(identity.to_public())
+
+
+def recipients_of(identity_file_text: str) -> list[str]:
+    """The public keys of the identities in a file: what others seal to. Errors as for :func:`unseal`."""
+    return [str(identity.to_public()) for identity in _identities(identity_file_text)]
 
 
 def _native(text: str) -> pyrage.x25519.Recipient:

@@ -15,6 +15,8 @@ from typing import Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from custodes.errors import ListError
 from custodes.model import Entry, Kind, Role
@@ -28,6 +30,10 @@ MAGIC: Final = b"custlst1"
 ROLES: Final = (Role.CONFIRMED, Role.SEED, Role.NEGATIVE)
 _ENTRIES_MAX: Final = 2**32 - 1
 _ALIGNMENT: Final = 8
+_WAITING_MAX: Final = 4096
+_ROW: Final = "row-"
+_TEXT: Final = pa.large_string()
+_ROLE_NUMBERS: Final = {role: number for number, role in enumerate(ROLES)}
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -199,15 +205,34 @@ class _Strings:
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
+        self._rows: list[Uint32s] = []  # places of those behind them in the table, which are never Python strings
 
     def number(self, text: str) -> int:
         return self.numbers.setdefault(text, len(self.numbers))
 
+    def each(self, texts: Iterable[str]) -> Uint32s:
+        """The numbers of many."""
+        numbers = self.numbers
+        return np.array([numbers.setdefault(text, len(numbers)) for text in texts], dtype=np.uint32)
+
+    def rows(self, places: Uint32s) -> Uint32s:
+        """The numbers of ``row-<place>``, each place named once. Nothing else is numbered after this."""
+        if any(text.startswith(_ROW) for text in self.numbers):  # the file has such ids of its own
+            return self.each(f"{_ROW}{place}" for place in places.tolist())
+        first = len(self.numbers) + sum(map(len, self._rows))
+        self._rows.append(places)
+        return np.arange(first, first + len(places), dtype=np.uint32)
+
     def table(self) -> tuple[npt.NDArray[np.uint64], Uint8s]:
-        encoded = [text.encode() for text in self.numbers]
-        offsets = np.zeros(len(encoded) + 1, dtype=np.uint64)
-        np.cumsum([len(text) for text in encoded], out=offsets[1:])
-        return offsets, np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        named, before = [pa.array(list(self.numbers), type=_TEXT)], pa.scalar("", type=_TEXT)
+        for places in self._rows:
+            named.append(pc.binary_join_element_wise(before, pa.array(places).cast(_TEXT), pa.scalar(_ROW, type=_TEXT)))
+        texts = pa.concat_arrays(named)
+        _, offsets, text = texts.buffers()
+        if not len(texts):
+            return np.zeros(1, dtype=np.uint64), np.empty(0, dtype=np.uint8)
+        ends = np.frombuffer(offsets, dtype=np.uint64, count=len(texts) + 1)
+        return ends, np.frombuffer(text or b"", dtype=np.uint8, count=int(ends[-1]))
 
 
 class _Draft:
@@ -220,26 +245,25 @@ class _Draft:
 
 
 class Drafts:
-    """A list while it grows, entry by entry; ``place`` numbers what an entry came with (its row, its record)."""
+    """A list while it grows, entry by entry; ``place`` numbers what an entry came with (its row, its record).
+
+    Entries wait until there are a few thousand of them, and are then put into columns together: an import has tens of millions.
+    """
 
     def __init__(self) -> None:
         self.ids, self._categories, self._assurances = _Strings(), _Strings(), _Strings()
         self._kinds: dict[Kind, _Draft] = {}
+        self._waiting: list[tuple[Entry, str, int]] = []
 
     def add(self, entry: Entry, own_id: str, place: int) -> None:
-        """Take one more. ListError when its value is of the wrong length, or there are too many."""
-        draft = self._kinds.get(entry.kind) or self._kinds.setdefault(entry.kind, _Draft())
-        if place > _ENTRIES_MAX:
-            raise ListError(f"a list holds at most {_ENTRIES_MAX} entries")
-        draft.codes += _code(entry)
-        draft.ids.append(self.ids.number(own_id))
-        draft.categories.append(self._categories.number(entry.category))
-        draft.assurances.append(self._assurances.number(entry.assurance))
-        draft.roles.append(ROLES.index(entry.role))
-        draft.places.append(place)
+        """Take one more. ListError, now or later, when its value is of the wrong length, or there are too many."""
+        self._waiting.append((entry, own_id, place))
+        if len(self._waiting) == _WAITING_MAX:
+            self._take()
 
     def finished(self, counts: npt.NDArray[np.bool_] | None = None) -> Contents:
         """All that was taken, or what came with the places that count (bool[places])."""
+        self._take()
         kinds = {}
         for kind in Kind:
             if kind in self._kinds and len(columns := self._finish(kind, counts)):
@@ -247,10 +271,33 @@ class Drafts:
         offsets, text = self.ids.table()
         return Contents(kinds, offsets, text, tuple(self._categories.numbers), tuple(self._assurances.numbers))
 
+    def _take(self) -> None:
+        """Put what waits into the columns. The tables number their strings in the order of the entries, whatever their kinds."""
+        if not self._waiting:
+            return
+        entries, own_ids, places = zip(*self._waiting, strict=True)
+        self._waiting.clear()
+        if max(places) > _ENTRIES_MAX:
+            raise ListError(f"a list holds at most {_ENTRIES_MAX} entries")
+        kinds = [entry.kind for entry in entries]
+        ids = self.ids.each(own_ids)
+        categories = self._categories.each([entry.category for entry in entries])
+        assurances = self._assurances.each([entry.assurance for entry in entries])
+        roles = np.array([_ROLE_NUMBERS[entry.role] for entry in entries], dtype=np.uint8)
+        for kind in dict.fromkeys(kinds):
+            rows = np.array([each is kind for each in kinds])
+            draft = self._kinds.setdefault(kind, _Draft())
+            draft.codes += _codes(kind, [entry.value for entry in entries if entry.kind is kind])
+            draft.ids.frombytes(ids[rows].tobytes())
+            draft.categories.frombytes(categories[rows].tobytes())
+            draft.assurances.frombytes(assurances[rows].tobytes())
+            draft.places.frombytes(np.array(places, dtype=np.uint32)[rows].tobytes())
+            draft.roles.frombytes(roles[rows].tobytes())
+
     def _finish(self, kind: Kind, counts: npt.NDArray[np.bool_] | None) -> Columns:
         draft = self._kinds[kind]
         places = np.frombuffer(draft.places, dtype=np.uint32)
-        rows = np.arange(len(places)) if counts is None else np.flatnonzero(counts[places])
+        rows = slice(None) if counts is None else np.flatnonzero(counts[places])
         codes = np.frombuffer(draft.codes, dtype=np.uint8).reshape(-1, kind.size_bytes)[rows]
         tables = (draft.ids, draft.categories, draft.assurances)
         numbers = [np.frombuffer(column, dtype=np.uint32)[rows] for column in tables]
@@ -263,13 +310,25 @@ class Drafts:
         """An entry without an id of its own is named by its place."""
         nameless = self.ids.numbers.get("")
         if nameless is not None:
-            for row in np.flatnonzero(own == nameless):
-                own[row] = self.ids.number(f"row-{places[row]}")
+            rows = np.flatnonzero(own == nameless)
+            own[rows] = self.ids.rows(places[rows])
         return own
 
 
 def _first_of_equals(codes: Uint8s, others: list[npt.NDArray[np.unsignedinteger]]) -> npt.NDArray[np.int64]:
     """The rows, in order, that equal no earlier row in code and in all other columns."""
+    heads = np.ascontiguousarray(codes[:, :8]).view(np.uint64)[:, 0]
+    ordered = np.sort(heads)
+    repeated = ordered[1:][ordered[1:] == ordered[:-1]]
+    doubtful = np.flatnonzero(np.isin(heads, repeated)) if len(repeated) else np.empty(0, dtype=np.int64)
+    first = np.ones(len(codes), dtype=np.bool_)
+    first[doubtful] = False
+    first[doubtful[_firsts(codes[doubtful], [other[doubtful] for other in others])]] = True
+    return np.flatnonzero(first)
+
+
+def _firsts(codes: Uint8s, others: list[npt.NDArray[np.unsignedinteger]]) -> npt.NDArray[np.int64]:
+    """The same by sorting whole rows, in any order: for the few whose first eight bytes are not theirs alone."""
     words = np.zeros((len(codes), -(-codes.shape[1] // 8) * 8), dtype=np.uint8)
     words[:, : codes.shape[1]] = codes
     keys = [*others, *words.view(np.uint64).T]
@@ -277,15 +336,13 @@ def _first_of_equals(codes: Uint8s, others: list[npt.NDArray[np.unsignedinteger]
     fresh = np.ones(len(order), dtype=np.bool_)
     if len(order) > 1:
         fresh[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
-    return np.sort(order[fresh])  # lexsort is stable: the first of equals comes first
+    return order[fresh]  # lexsort is stable: the first of equals comes first
 
 
-def _code(entry: Entry) -> bytes:
-    if len(entry.value) != entry.kind.size_bytes:
-        raise ListError(
-            f"an entry of kind {entry.kind.value} has {len(entry.value)} bytes, not {entry.kind.size_bytes}"
-        )
-    return entry.value
+def _codes(kind: Kind, values: list[bytes]) -> bytes:
+    if wrong := set(map(len, values)) - {kind.size_bytes}:
+        raise ListError(f"an entry of kind {kind.value} has {min(wrong)} bytes, not {kind.size_bytes}")
+    return b"".join(values)
 
 
 def _block(content: bytes) -> bytes:

@@ -31,11 +31,18 @@ T = TypeVar("T")
 @click.command("sync")
 @click.argument("list_ids", nargs=-1, metavar="[ID]…")
 @click.option("--every", metavar="TIME", default=None, help="Go on for ever, with this pause: 10m, 1h, 90s.")
+@click.option("--afresh", is_flag=True, help="Ask for everything again; what is not named any more is withdrawn.")
 @click.option("--metrics", type=click.Path(path_type=Path), default=None, help="Keep metrics for Prometheus in a file.")
 @config_option
 @json_option
 def sync_lists(
-    list_ids: tuple[str, ...], every: str | None, metrics: Path | None, config: str | None, *, json_: bool
+    list_ids: tuple[str, ...],
+    every: str | None,
+    metrics: Path | None,
+    config: str | None,
+    *,
+    afresh: bool,
+    json_: bool,
 ) -> int:
     """Bring lists up to date from their authorities: the ones named, or all that the configuration gives an authority.
 
@@ -47,7 +54,10 @@ def sync_lists(
     chosen = chosen_lists(site, list_ids)
     kept = SyncMetrics()
     while True:
-        worst = max((sync_one(site, list_id, kept, json_=json_) for list_id in chosen), default=ExitCode.NOTHING_FOUND)
+        worst = max(
+            (sync_one(site, list_id, kept, afresh=afresh, json_=json_) for list_id in chosen),
+            default=ExitCode.NOTHING_FOUND,
+        )
         if metrics:
             write_metrics(site, kept, metrics)
         if pause_s is None:
@@ -136,12 +146,12 @@ def with_authority(authority: Authority, call: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(called())
 
 
-def sync_one(site: Site, list_id: str, kept: SyncMetrics, *, json_: bool) -> ExitCode:
+def sync_one(site: Site, list_id: str, kept: SyncMetrics, *, afresh: bool, json_: bool) -> ExitCode:
     """Sync a list and say what became of it."""
     try:
         authority = connected(site, list_id)
         watch = Progress(list_id, whose(authority))
-        report = with_authority(authority, lambda: sync(site.lists(), list_id, authority, watch.page))
+        report = with_authority(authority, lambda: sync(site.lists(), list_id, authority, watch.page, afresh=afresh))
     except CustodesError as error:
         kept.failed(list_id)
         hint = f" (hint: {error.hint})" if error.hint else ""
