@@ -37,10 +37,11 @@ LEVEL_FLAGS = {
         "-mavx512vl",
         "-mavx512vpopcntdq",
         "-mavx512bitalg",
+        "-mavx512vnni",
         "-mpopcnt",
         "-mbmi2",
     ),
-    "avx2": ("-mavx2", "-mpopcnt", "-mbmi2"),
+    "avx2": ("-mavx2", "-mf16c", "-mpopcnt", "-mbmi2"),
     "baseline": (),
     "neon": (),
 }

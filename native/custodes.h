@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 /* Grows with every change to this file. */
-#define CUSTODES_INTERFACE 2
+#define CUSTODES_INTERFACE 3
 
 /* Codes sorted by the value of each of their 16 bands. `count` codes of 32 bytes; for each band 65,537 `starts`,
  * `count` `near` (the next band), `far` (the one after it) and `entries` (rows of codes). `near` and `far` end in 32
@@ -66,6 +66,13 @@ typedef struct {
     const float* weights;
     int64_t support;
 } custodes_tents;
+
+/* `count` vectors of `dimension` numbers each, one after the other; `type` is what a number is. */
+enum { CUSTODES_FP16, CUSTODES_FP32, CUSTODES_INT8 };
+typedef struct {
+    const void* rows;
+    int64_t count, dimension, type;
+} custodes_vectors;
 
 #ifdef __cplusplus
 }

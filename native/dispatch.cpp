@@ -51,15 +51,16 @@ bool has(unsigned word, int bit) { return word >> bit & 1; }
 bool has_avx2() {
     if (cpuid(0).a < 7 || (saved_registers() & 0x6) != 0x6) return false;
     const Registers one = cpuid(1), seven = cpuid(7);
-    return has(one.c, 23) && has(one.c, 28) && has(seven.b, 5) && has(seven.b, 8);  // POPCNT, AVX, AVX2, BMI2
+    // POPCNT, AVX, F16C, AVX2, BMI2
+    return has(one.c, 23) && has(one.c, 28) && has(one.c, 29) && has(seven.b, 5) && has(seven.b, 8);
 }
 
 bool has_avx512() {
     if (!has_avx2() || (saved_registers() & 0xE6) != 0xE6) return false;
     const Registers seven = cpuid(7);
-    // F, DQ, BW, VL, BITALG, VPOPCNTDQ
-    return has(seven.b, 16) && has(seven.b, 17) && has(seven.b, 30) && has(seven.b, 31) && has(seven.c, 12) &&
-           has(seven.c, 14);
+    // F, DQ, BW, VL, VNNI, BITALG, VPOPCNTDQ
+    return has(seven.b, 16) && has(seven.b, 17) && has(seven.b, 30) && has(seven.b, 31) && has(seven.c, 11) &&
+           has(seven.c, 12) && has(seven.c, 14);
 }
 
 bool has_sha() {

@@ -4,6 +4,7 @@
 #include "forms.hpp"
 #include "hamming.hpp"
 #include "pdq.hpp"
+#include "vectors.hpp"
 
 #define CUSTODES_JOINED(level, name) custodes_##level##_##name
 #define CUSTODES_NAMED(level, name) CUSTODES_JOINED(level, name)
@@ -89,5 +90,38 @@ KERNEL(pdq)
 // The eight forms of each code with its reflections: (count, 128) to (count, 8, 32).
 KERNEL(pdq_forms)(const uint8_t* codes, int64_t count, uint8_t* forms) {
     for (int64_t i = 0; i < count; i++) write_forms(codes + 4 * PDQ_BYTES * i, forms + 8 * PDQ_BYTES * i);
+    return 0;
+}
+
+// Of each vector its square, and its products with `count` others (their numbers filled up to a multiple of 32): all
+// products with the first one, then with the second.
+KERNEL(vectors_dots)
+(const custodes_vectors* vectors, const float* weights, int64_t count, float* products, float* squares) {
+    with_rows(*vectors, [&](const auto& rows) {
+        dots(rows, weights, count, products, squares);
+        return true;
+    });
+    return 0;
+}
+
+// Pairs of a vector and a seed whose sum of integers reaches the seed's limit, and the square of each vector. Seeds and
+// limits are laid out as vectors.hpp says. A vector whose square is out of range has the sum 0 with every seed.
+KERNEL(vectors_near)
+(const custodes_vectors* vectors, const int16_t* seeds, const int32_t* limits, int64_t groups, float* squares,
+ custodes_hits* hits) {
+    Near near({seeds, limits, groups}, vectors->dimension, hits);
+    return with_rows(*vectors, [&](const auto& rows) { return near.search(rows, squares); }) ? 0 : 1;
+}
+
+// Of each pair the product of its vector and its seed (numbers filled up to a multiple of 32), and the vector's square.
+KERNEL(vectors_exact)
+(const custodes_vectors* vectors, const double* seeds, const custodes_hit* pairs, int64_t count, double* products,
+ double* squares) {
+    const int64_t stride = filled_up(vectors->dimension);
+    with_rows(*vectors, [&](const auto& rows) {
+        for (int64_t i = 0; i < count; i++)
+            long_sums(rows.row(pairs[i].row), rows.dimension, seeds + stride * pairs[i].entry, products + i, squares + i);
+        return true;
+    });
     return 0;
 }

@@ -30,6 +30,7 @@ __all__ = [
     "Kernels",
     "Table",
     "Tents",
+    "Vectors",
     "function",
     "kernels",
     "level",
@@ -48,7 +49,7 @@ LEVELS: Final = ("avx512", "avx2", "neon", "baseline")
 NONE: Final = "none"
 """The level that uses no native code."""
 
-_INTERFACE: Final = 2  # CUSTODES_INTERFACE in native/custodes.h
+_INTERFACE: Final = 3  # CUSTODES_INTERFACE in native/custodes.h
 _FILE: Final = Path(__file__).with_name(
     {"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so")
 )
@@ -84,6 +85,17 @@ class Tents(ctypes.Structure):
     """``custodes_tents``: pointers into arrays that the caller keeps alive."""
 
     _fields_ = (("begin", ctypes.c_void_p), ("weights", ctypes.c_void_p), ("support", ctypes.c_int64))
+
+
+class Vectors(ctypes.Structure):
+    """``custodes_vectors``: a pointer into an array that the caller keeps alive."""
+
+    _fields_ = (
+        ("rows", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("dimension", ctypes.c_int64),
+        ("type", ctypes.c_int64),
+    )
 
 
 class _Hits(ctypes.Structure):

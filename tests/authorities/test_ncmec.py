@@ -329,7 +329,7 @@ def test_planted_with_document_types_allowed_one_is_taken(monkeypatch: pytest.Mo
     async def check(server: NcmecServer, authority: Ncmec) -> None:
         assert len(await pages_of(authority)) == 1
 
-    monkeypatch.setattr(xml, "XMLParser", lambda target, forbid_dtd: XMLParser(target=target, forbid_dtd=False))
+    monkeypatch.setattr(xml, "XMLParser", lambda forbid_dtd: XMLParser(forbid_dtd=False))
     run(check, answered(f'<!DOCTYPE queryResult><queryResult xmlns="{NAMESPACE}"/>'.encode()))
 
 

@@ -6,8 +6,8 @@ the text. What the elements mean is for the adapter.
 
 from __future__ import annotations
 
-from typing import Any, Final
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder  # types; the parser is defusedxml's
+from typing import Final
+from xml.etree.ElementTree import Element, ParseError  # types; the parser is defusedxml's
 
 from defusedxml.ElementTree import XMLParser
 
@@ -26,34 +26,30 @@ def read_xml(answer: Answer, root: str, namespace: str) -> Element:
 
     Elements in ``namespace`` are named without it; those of another keep theirs, so that nobody takes them for ours. Raises AuthorityError.
     """
-    parser = XMLParser(target=_Bounded(f"{{{namespace}}}"), forbid_dtd=True)
+    if answer.body.count(b"<") > 2 * ELEMENTS_MAX:  # every element opens with one, whatever the encoding
+        raise AuthorityError(f"the answer to {answer.path} is XML of too many elements")
+    parser = XMLParser(forbid_dtd=True)
     try:
         parser.feed(answer.body)
         found: Element = parser.close()
     except ParseError as error:  # from None: what these say, and carry, is of the document
         raise AuthorityError(f"the answer to {answer.path} is not XML: line {error.position[0]}") from None
-    except (ValueError, LookupError):  # forbidden by defusedxml, past a bound, an unknown encoding
+    except (ValueError, LookupError):  # forbidden by defusedxml, an unknown encoding
         line = parser.parser.CurrentLineNumber
         raise AuthorityError(f"the answer to {answer.path} is XML of a kind that is not taken: line {line}") from None
+    _name(found, f"{{{namespace}}}", answer.path)
     if found.tag != root:
         raise AuthorityError(f"the answer to {answer.path} is not a {root}")
     return found
 
 
-class _Bounded(TreeBuilder):
-    def __init__(self, namespace: str) -> None:
-        super().__init__()
-        self._namespace = namespace
-        self._depth = 0
-        self._elements = 0
-
-    def start(self, tag: Any, attrs: dict[Any, Any], /) -> Element:
-        self._depth += 1
-        self._elements += 1
-        if self._depth > DEPTH_MAX or self._elements > ELEMENTS_MAX:
-            raise ValueError("too deep, or too many elements")
-        return super().start(tag.removeprefix(self._namespace), attrs)
-
-    def end(self, tag: Any, /) -> Element:
-        self._depth -= 1
-        return super().end(tag.removeprefix(self._namespace))
+def _name(root: Element, namespace: str, path: str) -> None:
+    """Take the namespace off the names, level by level."""
+    level, depth, elements = [root], 1, 1
+    while level:
+        if depth > DEPTH_MAX or elements > ELEMENTS_MAX:
+            raise AuthorityError(f"the answer to {path} is XML that is too deep, or has too many elements")
+        for element in level:
+            element.tag = element.tag.removeprefix(namespace)
+        level = [child for element in level for child in element]
+        depth, elements = depth + 1, elements + len(level)

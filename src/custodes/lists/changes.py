@@ -86,8 +86,8 @@ def merge(old: Contents, changes: Changes, *, whole: bool) -> Merged:
     known = np.zeros(len(changes.ids), dtype=np.bool_)
     known[place.drop_null().to_numpy()] = True
     different = known & ~changes.withdrawn
-    if np.count_nonzero(different) <= _COMPARED_MAX:
-        different &= _different(old, named, changes)
+    if 0 < np.count_nonzero(different) <= _COMPARED_MAX:
+        different = _different(old, named, changes, different)
     silent = int(np.count_nonzero(~named)) if whole else 0
     kept = NOTHING if whole else _without(old, named)
     return Merged(
@@ -98,10 +98,14 @@ def merge(old: Contents, changes: Changes, *, whole: bool) -> Merged:
     )
 
 
-def _different(old: Contents, named: Bools, changes: Changes) -> Bools:
-    """Of each id that was named whether it has other entries now."""
-    before, after = _said(old, named), _said(changes.contents, np.ones(len(changes.contents.id_offsets) - 1, bool))
-    return np.array([before.get(own) != after.get(own) for own in changes.ids.to_pylist()], dtype=np.bool_)
+def _different(old: Contents, named: Bools, changes: Changes, asked: Bools) -> Bools:
+    """Of the ids that are asked for, those that have other entries now."""
+    before, after = _said(old, named), _said(changes.contents, asked)
+    found = np.zeros_like(asked)
+    for number in np.flatnonzero(asked).tolist():
+        own = changes.ids[number].as_py()
+        found[number] = before.get(own) != after.get(own)
+    return found
 
 
 def _said(contents: Contents, ids: Bools) -> dict[str, set[tuple[object, ...]]]:
