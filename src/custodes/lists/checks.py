@@ -102,7 +102,10 @@ def _sizes(old: Contents, new: Contents) -> tuple[int, int, int]:
 
 
 def _distinct(columns: Columns | None) -> npt.NDArray[np.uint64]:
-    return np.empty(0, dtype=np.uint64) if columns is None else np.unique(_heads(columns.codes))
+    heads = np.empty(0, dtype=np.uint64) if columns is None else np.sort(_heads(columns.codes))
+    fresh = np.ones(len(heads), dtype=np.bool_)  # sorting is many times faster than np.unique
+    fresh[1:] = heads[1:] != heads[:-1]
+    return np.asarray(heads[fresh], dtype=np.uint64)
 
 
 def _heads(codes: Uint8s) -> npt.NDArray[np.uint64]:
