@@ -16,9 +16,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tests.authorities.ncmec_server import PASSWORD, USER, Item, NcmecServer
 from tests.authorities.service import Fault
-from tests.faults.test_leaks import holds_any
+from tests.faults.test_leaks import PLANTED, holds_any
 from tests.world import custodes, make_site
 
 COUNT = 1000
@@ -103,7 +104,6 @@ CRASH = (
 CRASHES = {
     "killed by SIGABRT": "os.abort()",
     "a bug": "raise RuntimeError(repr(locals()))",
-    "a wrong value": "loaded.lists[0].contents.kinds['md5']",
     "a print of everything": "print(locals(), loaded.lists, examiner, vars(examiner)); assert not loaded, loaded",
 }
 
@@ -114,7 +114,7 @@ def everything(home: Path, service: NcmecServer) -> dict[str, bytes]:
     (home / "bad.txt").write_text(f"md5 {value(0, 'md5').hex()}\nmd5 {value(1, 'md5').hex()}0\n")
     table = pa.table({"url": [f"https://example.com/{n}" for n in range(50)], "md5": [b.hex() for b in VALUES[:150:3]]})
     pq.write_table(table, home / "links.parquet")
-    (home / "a.png").write_bytes(b"no picture")
+    Image.linear_gradient("L").save(home / "a.png")
     owner = (config.parent / "demo-authority.key").read_text().splitlines()[-1]
     recipient = next(line for line in config.read_text().splitlines() if line.startswith("recipients")).split('"')[1]
     assert owner.startswith("AGE-SECRET-KEY")
@@ -144,14 +144,19 @@ def everything(home: Path, service: NcmecServer) -> dict[str, bytes]:
         )
         assert crash.returncode
         said[name] = crash.stdout + crash.stderr
+    bug = {"PYTHONPATH": str(PLANTED), "CUSTODES_PLANTED": "quotes-an-entry"}
+    died = custodes("check", home / "a.png", "--config", config, cwd=home, env=bug)
+    assert died.returncode == 4
+    assert "KeyError" in died.stderr
+    said["a bug whose text holds an entry"] = (died.stdout + died.stderr).encode()
     mine = {home / "bad.txt", home / "links.parquet", config.parent / "keys/ncmec.toml"}
     return said | {str(path): path.read_bytes() for path in home.rglob("*") if path.is_file() and path not in mine}
 
 
 def test_no_entry_no_id_and_no_credential_is_left_anywhere(tmp_path: Path, service: NcmecServer) -> None:
     left = everything(tmp_path, service)
-    assert b'"added":1000' in left["output 4 sync"] or b'"added":1000' in left["output 3 sync"]
-    assert b'"findings":50' in left["output 14 scan" if "output 14 scan" in left else "output 14 links.parquet"] or True
+    assert any(b'"added":1000' in data for data in left.values())
+    assert any(b'"findings":50,' in data for data in left.values())
     assert leaks(left) == []
     assert not list(tmp_path.rglob("core*"))
     assert service.undocumented == []

@@ -28,6 +28,17 @@ def marks_the_shard_first() -> None:
     disk.Disk.publish = publish  # type: ignore[method-assign]
 
 
+def quotes_an_entry() -> None:
+    """A bug whose text holds an entry and its id, where lists are compared."""
+    from custodes.lists.matcher import Matcher
+
+    def exact(self, kind, codes):  # type: ignore[no-untyped-def]
+        part = self._parts[kind][0]
+        raise KeyError(part.columns.codes[0].tobytes().hex(), part.of.contents.entry_id(0))
+
+    Matcher.exact = exact  # type: ignore[method-assign]
+
+
 def fails_a_sync() -> None:
     """The n-th fsync of a worker fails, and every one after it."""
     left = int(os.environ["CUSTODES_PLANTED_NTH"])
@@ -107,6 +118,7 @@ PLANTED = {
     "fills-the-disk": fills_the_disk,
     "dies-at-a-step": dies_at_a_step,
     "writes-urls": writes_urls,
+    "quotes-an-entry": quotes_an_entry,
 }
 
 for name in filter(None, os.environ.get("CUSTODES_PLANTED", "").split(",")):
