@@ -112,3 +112,15 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
     os.chown(path, 12345, 12345)
     assert "belongs to user 12345" in str(refusal(str(path)))
+
+
+def test_an_optional_field_may_be_there_and_no_other(tmp_path: Path) -> None:
+    with_one = str(written(tmp_path, GOOD + 'feedback_key = "another"\n'))
+    assert refusal(with_one).args
+    found = load_credentials(with_one, FIELDS, "shield", {}, optional=["feedback_key"])
+    assert found["feedback_key"] == "another"
+    without = str(written(tmp_path, GOOD))
+    assert "feedback_key" not in load_credentials(without, FIELDS, "shield", {}, optional=["feedback_key"])
+    environ = {"CUSTODES_A_USERNAME": "u", "CUSTODES_A_PASSWORD": "p", "CUSTODES_A_FEEDBACK_KEY": "f"}
+    assert load_credentials("", FIELDS, "a", environ, optional=["feedback_key"])["feedback_key"] == "f"
+    assert len(load_credentials("", FIELDS, "a", environ)) == 2

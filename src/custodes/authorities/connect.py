@@ -37,9 +37,11 @@ def connect(list_id: str, settings: ListSettings, around: Surroundings) -> Autho
     return _CONNECTORS[settings.authority](list_id, settings, around)
 
 
-def _credentials(list_id: str, settings: ListSettings, around: Surroundings, fields: tuple[str, ...]) -> Credentials:
+def _credentials(
+    list_id: str, settings: ListSettings, around: Surroundings, fields: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> Credentials:
     where = str(around.home / settings.credentials) if settings.credentials else ""
-    return load_credentials(where, fields, list_id, around.environ)
+    return load_credentials(where, fields, list_id, around.environ, optional=optional)
 
 
 def _caller(settings: ListSettings, base: str, service: str, **more: object) -> Caller:
@@ -64,13 +66,14 @@ def _ncmec(list_id: str, settings: ListSettings, around: Surroundings) -> Author
 
 
 def _stopncii(list_id: str, settings: ListSettings, around: Surroundings) -> Authority:
-    found = _credentials(list_id, settings, around, ("subscription_key", "fetch_key", "feedback_key"))
+    found = _credentials(list_id, settings, around, ("subscription_key", "fetch_key"), ("feedback_key",))
 
     def caller(key: str) -> Caller:
         headers = {"x-functions-key": key, "Ocp-Apim-Subscription-Key": found["subscription_key"]}
         return _caller(settings, stopncii.ENVIRONMENTS["production"].base, "StopNCII", headers=headers)
 
-    return stopncii.StopNcii(caller(found["fetch_key"]), caller(found["feedback_key"]))
+    feedback = caller(found["feedback_key"]) if "feedback_key" in found else None
+    return stopncii.StopNcii(caller(found["fetch_key"]), feedback)
 
 
 def _threatexchange(list_id: str, settings: ListSettings, around: Surroundings) -> Authority:

@@ -23,14 +23,20 @@ class Credentials(dict[str, str]):
     __str__ = __repr__
 
 
-def load_credentials(where: str, fields: Sequence[str], service: str, environ: Mapping[str, str]) -> Credentials:
-    """Exactly these fields, from the TOML file ``where``, or ("") from the variables CUSTODES_SERVICE_FIELD.
+def load_credentials(
+    where: str, fields: Sequence[str], service: str, environ: Mapping[str, str], *, optional: Sequence[str] = ()
+) -> Credentials:
+    """Exactly these fields, and of the optional ones those that are there, from the TOML file ``where``, or ("") from the variables
+    CUSTODES_SERVICE_FIELD.
 
     Raises ConfigError, which names fields and files and never a value.
     """
-    found = _from_file(Path(where), fields) if where else _from_environment(fields, service, environ)
-    for name in fields:
-        value = found[name]
+    if where:
+        found = _from_file(Path(where), fields, optional)
+    else:
+        set_ = [name for name in optional if variable(service, name) in environ]
+        found = _from_environment([*fields, *set_], service, environ)
+    for name, value in found.items():
         if not value or value != value.strip() or not value.isprintable():
             source = where or variable(service, name)
             raise ConfigError(f"{source}: {name} must be text without spaces around it or control characters")
@@ -42,7 +48,7 @@ def variable(service: str, field: str) -> str:
     return re.sub(r"[^A-Z0-9]+", "_", f"CUSTODES_{service}_{field}".upper())
 
 
-def _from_file(path: Path, fields: Sequence[str]) -> Credentials:
+def _from_file(path: Path, fields: Sequence[str], optional: Sequence[str]) -> Credentials:
     form = "write it as TOML, for its owner alone (mode 0600): " + ", ".join(name + ' = "…"' for name in fields)
     content = read_private(path, hint=form)
     table = _table(content)
@@ -50,8 +56,8 @@ def _from_file(path: Path, fields: Sequence[str]) -> Credentials:
         raise ConfigError(f"{path} is not TOML", hint=form)
     if missing := [name for name in fields if name not in table]:
         raise ConfigError(f"{path} lacks {', '.join(missing)}", hint=form)
-    if len(table) != len(fields):  # not named: a credential may stand where a name belongs
-        raise ConfigError(f"{path} holds more than {', '.join(fields)}", hint=form)
+    if table.keys() - {*fields, *optional}:  # not named: a credential may stand where a name belongs
+        raise ConfigError(f"{path} holds more than {', '.join([*fields, *optional])}", hint=form)
     if not all(isinstance(value, str) for value in table.values()):
         raise ConfigError(f"{path} holds a value that is not text", hint=form)
     return Credentials(table)
