@@ -15,11 +15,13 @@ from typing import Final
 import click
 import msgspec
 
+from custodes.authorities.settings import BundleSettings, CallLimits, ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
 from custodes.decoding import ImageLimits
 from custodes.jurisdictions import PolicySettings
+from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
 from custodes.model import REASONS
 from custodes.net import FetchLimits
@@ -128,7 +130,14 @@ def configuration_page() -> str:
             for s in settings_of(struct)
         ]
         parts += [f"## `[{heading}]`", text, "\n".join([row("setting", "default", "meaning"), "|---|---|---|", *rows])]
-    return "\n\n".join([*parts, ACTIONS_SECTION, MEANING_SECTION]) + "\n"
+    return "\n\n".join([*parts, ACTIONS_SECTION, MEANING_SECTION, MAPS_SECTION]) + "\n"
+
+
+MAPS_SECTION: Final = """\
+## `[maps.NAME]`
+
+A column map for `lists import --map NAME`: our field in front, the file's column behind it, or `"=TEXT"` for a constant. See
+[lists to import](../formats/list-import.md)."""
 
 
 ACTIONS_SECTION: Final = """\
@@ -171,6 +180,22 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "image",
         ImageLimits,
         "What one image may cost. Nothing over a limit is decoded further, and the outcome says so.",
+    ),
+    (
+        "lists.LIST",
+        ListSettings,
+        "A list, where it comes from. See [keep lists up to date](../guides/keep-lists-up-to-date.md) and [authorities](../concepts/authorities.md).",
+    ),
+    (
+        "lists.LIST.checks",
+        ListChecks,
+        "What a version must look like to come into force by itself, and how old a list may grow: see [how lists change](../concepts/list-updates.md).",
+    ),
+    ("lists.LIST.calls", CallLimits, "How its service is asked."),
+    (
+        "lists.LIST.bundle",
+        BundleSettings,
+        'Where another site publishes it, for `authority = "bundle"`: see [share a list](../guides/share-a-list.md).',
     ),
     (
         "match.LIST",

@@ -13,9 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from custodes.authorities.settings import CallLimits, ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
 from custodes.jurisdictions import PolicySettings
+from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
 from custodes.serving.settings import ServeSettings
@@ -46,6 +48,8 @@ def settings_of(struct: type[msgspec.Struct]) -> Iterator[Setting]:
         default = field.default if field.default is not msgspec.NODEFAULT else None
         if default is None and field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
+        if default is None or isinstance(default, msgspec.Struct):  # sections of their own, too
+            continue
         yield Setting(field.name, toml(default), meanings.get(field.name, ""))
 
 
@@ -88,6 +92,9 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         demo=str(demo).lower(),
         fetch=commented(FetchLimits),
         image=commented(ImageLimits),
+        lists=commented(ListSettings),
+        checks=commented(ListChecks),
+        calls=commented(CallLimits),
         match=commented(MatchSettings),
         policy=commented(PolicySettings),
         serve=commented(ServeSettings),
@@ -124,6 +131,14 @@ lists = "lists"
 
 [image]
 {image}
+
+# A list, where it comes from and how its versions are judged: replace LIST by its id (docs/guides/keep-lists-up-to-date.md).
+#[lists.LIST]
+{lists}
+#[lists.LIST.checks]
+{checks}
+#[lists.LIST.calls]
+{calls}
 
 # Matching, for each list: replace LIST by its id.
 #[match.LIST]
