@@ -193,6 +193,16 @@ class ListStore:
             held=tuple(held),
         )
 
+    def objections_to(self, list_id: str, contents: Contents, records: int) -> list[str]:
+        """What would speak against an import of these; nothing is written."""
+        self._folder(list_id)
+        try:
+            old = self._in_force(list_id)
+        except ListError:
+            old = None
+        checks = self._checks(list_id)
+        return objections(Update(contents, old and old[1], records), checks, self._rules.samples(checks))
+
     def update(self, list_id: str, records: Iterable[Record], provenance: Provenance, walk: Walk) -> UpdateReport:
         """Fold an authority's records into the list. Where nothing is new, the version in force stays, and is confirmed."""
         folder = self._folder(list_id)

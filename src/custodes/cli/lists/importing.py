@@ -13,7 +13,7 @@ import numpy as np
 from custodes.cli.open import read_text
 from custodes.cli.options import as_json, config_option, json_option
 from custodes.config import Site, load_site
-from custodes.errors import ListError
+from custodes.errors import ExitCode, ListError
 from custodes.examine import Examiner
 from custodes.ledger.run import RunDirectory
 from custodes.lists.container import ROLES, Contents, collect
@@ -89,8 +89,11 @@ def import_list(
     dry_run: bool,
     json_: bool,
     **given: Any,
-) -> None:
-    """Make the entries of FILE the whole of a list, as a new version. One malformed row, and nothing is imported."""
+) -> int:
+    """Make the entries of FILE the whole of a list, as a new version. One malformed row, and nothing is imported.
+
+    A version that a check speaks against is held, not in force; then exits with 2.
+    """
     if against is not None and not dry_run:
         raise click.UsageError("--against is for --dry-run: a list in force is compared with custodes rematch")
     site = load_site(config)
@@ -99,14 +102,17 @@ def import_list(
     store = site.lists()
     if dry_run:
         tried(site, list_id, source, against, json_=json_)
-        return
+        return ExitCode.NOTHING_FOUND
     report = store.import_entries(list_id, source.entries(), lambda: source.provenance)
     if json_:
         as_json(msgspec.to_builtins(report) | counted(source, report.skipped))
-        return
-    click.echo(f"list {report.list}, version {report.version}: {summary(source, report)}")
-    for reason in report.held:
-        click.echo(f"  held, not in force: {reason}")
+    else:
+        click.echo(f"list {report.list}, version {report.version}: {summary(source, report)}")
+        for reason in report.held:
+            click.echo(f"  held, not in force: {reason}")
+    if report.held:
+        click.echo(f"hint: custodes lists accept {list_id} {report.version}, or reject", err=True)
+    return ExitCode.INPUT if report.held else ExitCode.NOTHING_FOUND
 
 
 def options_of(site: Site, map_: str | None, given: dict[str, Any]) -> ImportOptions:
@@ -152,7 +158,7 @@ def summary(source: ListFile, report: ImportReport) -> str:
 def tried(site: Site, list_id: str, source: ListFile, against: Path | None, *, json_: bool) -> None:
     """Read, report, and write nothing."""
     contents, given = collect(source.entries())
-    report = draft(list_id, contents, given)
+    report = draft(list_id, contents, given, site.lists().objections_to(list_id, contents, given))
     matched = None
     if against is not None:
         run = RunDirectory.open(against, site.run_key())
@@ -163,11 +169,13 @@ def tried(site: Site, list_id: str, source: ListFile, against: Path | None, *, j
         as_json(said | ({} if matched is None else {"against": matched}))
         return
     click.echo(f"list {list_id}, nothing written: {summary(source, report)}")
+    for reason in report.held:
+        click.echo(f"  would be held: {reason}")
     if matched is not None:
         click.echo(compared(matched))
 
 
-def draft(list_id: str, contents: Contents, given: int) -> ImportReport:
+def draft(list_id: str, contents: Contents, given: int, against: list[str]) -> ImportReport:
     """What would be said of an import. It has no version: none was made."""
     roles = sum((np.bincount(each.roles, minlength=len(ROLES)) for each in contents.kinds.values()), np.zeros(3, int))
     return ImportReport(
@@ -177,6 +185,7 @@ def draft(list_id: str, contents: Contents, given: int) -> ImportReport:
         entries={kind: len(columns) for kind, columns in contents.kinds.items()},
         skipped=given - len(contents),
         roles={role: count for role, count in zip(ROLES, roles.tolist(), strict=True) if count},
+        held=tuple(against),
     )
 
 
