@@ -169,7 +169,7 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         Authority,
         "To whom findings are sealed. Without a recipient nothing that could find something starts.",
     ),
-    ("places", Places, "Where keys and lists lie."),
+    ("places", Places, "Where keys, lists and verdicts lie."),
     ("scan", Scan, "How scans run. `--pass` and `--workers` override it for one command."),
     (
         "fetch",
@@ -226,9 +226,11 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
 
 MEANINGS: Final = {
     "authority.recipients": "Public keys (`age1…`) that findings are sealed to; each of them can open all of them.",
+    "authority.verifiers": "Keys (`name+id+base64`) that the authority signs its [verdicts](../formats/verdicts.md) with; others' are refused.",
     "authority.demo": "The authority is a throw-away one, made by `init --demo-authority`. Every report says so.",
     "places.keys": "Folder of the key files.",
     "places.lists": "Folder of the encrypted hash lists.",
+    "places.verdicts": "Folder of what the authority said of findings, encrypted.",
     "scan.passes": 'Which passes a scan runs: `"columns"` compares the digests that the dataset records, `"bytes"` fetches or reads the images.',
     "scan.decode_policy": '`"fast/2"`: luma only, JPEG at a reduced scale with compensation; `"exact/1"`: full resolution.',
     "scan.workers": "Worker processes; 0: one for each processor.",
