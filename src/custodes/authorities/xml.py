@@ -14,9 +14,11 @@ from custodes.errors import AuthorityError
 
 __all__ = ["DEPTH_MAX", "ELEMENTS_MAX", "read_xml"]
 
-_DOCUMENT_TYPE: Final = (
-    b"<!DOCTYPE"  # XML 1.0 section 2.8: no other spelling; without one there are no entities of its own
-)
+_LINE_END: Final = b"\n"
+_DOCUMENT_TYPE: Final = b"<!DOCTYPE"
+"""XML 1.0 section 2.8: it has no other spelling in UTF-8, and without one a document has no entities of its own."""
+_NUL: Final = b"\0"
+"""In every document in UTF-16, which expat takes by its byte order mark whatever it is told, and in no other."""
 
 DEPTH_MAX: Final = 32
 ELEMENTS_MAX: Final = 2_000_000
