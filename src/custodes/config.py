@@ -18,11 +18,12 @@ import msgspec
 from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.confine import keep_secrets
-from custodes.crypto.keys import RunKey, create_keys, load_lists_key, load_run_key
+from custodes.crypto.keys import RunKey, VerifierKey, create_keys, load_lists_key, load_run_key
 from custodes.crypto.seal import Recipient, create_identity
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.errors import ConfigError, ListError
 from custodes.examine import Examiner
+from custodes.handover.verdicts import VerdictStore
 from custodes.jurisdictions import PolicySettings
 from custodes.ledger.manifest import ListUsed
 from custodes.lists.checks import ListChecks, Samples
@@ -44,17 +45,19 @@ CONFIG_NAME = "custodes.toml"
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[authority]``: to whom findings are sealed."""
+    """``[authority]``: to whom findings are sealed, and whose verdicts on them are believed."""
 
     recipients: list[str] = []
+    verifiers: list[str] = []
     demo: bool = False
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``[places]``: where keys and lists lie."""
+    """``[places]``: where keys, lists and verdicts lie."""
 
     keys: str = "keys"
     lists: str = "lists"
+    verdicts: str = "verdicts"
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,6 +122,19 @@ class Site:
                 "to try things out: custodes init DIR --demo-authority",
             )
         return found
+
+    def verifiers(self) -> list[VerifierKey]:
+        """The keys that the authority signs its verdicts with. Raises ConfigError if there is none."""
+        if not self.config.authority.verifiers:
+            raise ConfigError(
+                f"{self.path} names no key of the authority that verdicts could be verified with",
+                hint='put the line that the authority gave you under [authority]: verifiers = ["name+id+base64"]',
+            )
+        return [VerifierKey.parse(text) for text in self.config.authority.verifiers]
+
+    def verdicts(self) -> VerdictStore:
+        """What the authority has said of findings."""
+        return VerdictStore(self.home / self.config.places.verdicts, self.run_key(), self.verifiers())
 
     def run_key(self) -> RunKey:
         """The key that names findings."""

@@ -51,13 +51,13 @@ class Kind(StrEnum):
     @property
     def size_bytes(self) -> int:
         """Length of a value of this kind: 16, 20, 32 or (PhotoDNA) 144 bytes."""
-        if self is Kind.PHOTODNA:
-            return 144
-        if self.value.endswith("md5"):
-            return 16
-        return 20 if self.value.endswith("sha1") else 32
+        return _SIZES_BYTES[self]
 
 
+_SIZES_BYTES: Final = {
+    kind: {"md5": 16, "sha1": 20, "sha256": 32, "pdq": 32, "photodna": 144}[kind.value.rpartition("-")[2]]
+    for kind in Kind
+}
 URL_KINDS: Final = tuple(kind for kind in Kind if kind.value.startswith("url/"))
 MATCHED_KINDS: Final = tuple(kind for kind in Kind if kind is not Kind.PHOTODNA)
 """The kinds that are compared."""

@@ -109,12 +109,15 @@ TEMPLATE: Final = """\
 # Public keys (age1…) of the authority that findings are sealed to. Without one, nothing that could find something starts.
 # A private key never belongs here: custodes refuses it.
 recipients = [{recipients}]
+# Keys (name+id+base64) that the authority signs its verdicts with. Only what one of them signed is imported (docs/formats/verdicts.md).
+#verifiers = []
 # A throw-away authority made by `custodes init --demo-authority`, for trying things out; every report says so.
 demo = {demo}
 
 [places]
 keys = "keys"
 lists = "lists"
+#verdicts = "verdicts"
 
 [scan]
 # Which passes a scan runs: "columns" compares the dataset's own digests (no network), "bytes" fetches or reads the images.

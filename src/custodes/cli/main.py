@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "scan": ("scan:scan", "Scan a table of links, or images."),
     "report": ("report:report", "Say what a run examined, and how much was out of reach."),
     "rematch": ("rematch:rematch", "Compare the digests that a run keeps with today's lists."),
+    "verdicts": ("verdicts:verdicts", "Import what the authority says of findings."),
     "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
     "open": ("open:open_bundle_command", "Open sealed findings, for the authority that they are sealed to."),

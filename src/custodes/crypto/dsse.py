@@ -1,7 +1,8 @@
 """DSSE v1 envelopes (secure-systems-lab/dsse, protocol 1.0.2): bytes, what kind of bytes they are, and who signed both.
 
-Promises that what ``verify`` returns is what was signed: the payload is decoded once, and those very bytes are checked and given back. The key id in an envelope
-is a hint and decides nothing. An envelope carries nothing beside what is signed: a field that DSSE does not name is refused. What the bytes mean is for the caller.
+Promises that what ``verify`` returns is what was signed: the payload is decoded once, and those very bytes are checked and given
+back. The key id in an envelope is a hint and decides nothing. An envelope carries nothing beside what is signed: a field that DSSE
+does not name is refused. What the bytes mean is for the caller.
 """
 
 from __future__ import annotations
