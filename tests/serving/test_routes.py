@@ -126,6 +126,23 @@ def test_without_a_key_there_are_three_pages_and_one_refusal() -> None:
     front(scene)
 
 
+def test_a_client_that_knows_no_keys_is_the_tenant_that_was_named_for_it_and_a_wrong_key_is_nobody() -> None:
+    async def scene(front: Front) -> None:
+        path = f"/m/lookup?signal={LISTED.hex()}&signal_type=pdq"
+        status, said, _ = await front.ask("GET", path)
+        assert (status, list(json.loads(said))) == (200, ["CUSTODES"])
+        assert front.lookups.asked == [("trusted", 1)]
+        assert (await front.ask("GET", path, headers={"Authorization": "Bearer wrong"}))[0] == 401
+
+    front(scene, keyless_tenant="trusted")
+
+
+@pytest.mark.parametrize("bad", [{"keyless_tenant": "nobody"}, {"keyless_tenant": "a", "host": "0.0.0.0"}], ids=str)
+def test_a_tenant_without_a_key_is_one_of_the_tenants_and_on_this_machine(bad: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="keyless_tenant must be one of the tenants"):
+        ServeSettings(tenants={"a": tenant(key_sha256="0" * 64)}, **bad)
+
+
 KEYS_GIVEN = {
     "none": None,
     "empty": "Bearer ",

@@ -183,6 +183,8 @@ class Routes:
 
     def _sender(self, http: web.BaseRequest) -> str | None:
         """The tenant whose key came with the request. All keys are compared, each in constant time."""
+        if "Authorization" not in http.headers:
+            return self._settings.keyless_tenant or None
         scheme, _, key = http.headers.get("Authorization", "").partition(" ")
         given = hashlib.sha256(key.strip().encode("utf-8", "surrogateescape")).hexdigest()
         found = None

@@ -72,6 +72,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """New matches that are answered in a day (UTC), of all tenants together."""
     state: str = "state/serve"
     """Folder in which the matches of each tenant are remembered, encrypted under `lists.key`."""
+    keyless_tenant: str = ""
+    """Tenant that is meant by whoever sends no key, for clients that know none; on loopback alone."""
     tenants: dict[str, Tenant] = {}
     """Who may ask."""
 
@@ -85,6 +87,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         for name, low, high in _RANGES:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be from {low:,} to {high:,}")
+        if self.keyless_tenant and (self.keyless_tenant not in self.tenants or not self.loopback):
+            raise ValueError("keyless_tenant must be one of the tenants, and the service listen on loopback")
         if wrong := [name for name in self.tenants if not _NAME.fullmatch(name)]:
             raise ValueError(f"{wrong[0]!r} is no name for a tenant: use up to 63 of a-z, 0-9, - and _")
         if len({tenant.key_sha256 for tenant in self.tenants.values()}) < len(self.tenants):
