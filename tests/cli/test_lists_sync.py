@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.authorities.ncmec_server import Item, NcmecServer
 from tests.authorities.service import Fault
 from tests.faults.test_list_secrets import PASSWORD, served, site_of, value
-from tests.world import custodes
+from tests.world import custodes, write_links
 
 
 def server(count: int = 250) -> NcmecServer:
@@ -47,6 +47,23 @@ def test_a_list_is_synced_goes_on_after_a_failure_and_withdraws(tmp_path: Path) 
         again = custodes("lists", "sync", "--config", config)
         assert "is up to date" in again.stdout
         assert service.undocumented == []
+
+
+def test_what_is_withdrawn_matches_no_more_in_the_next_scan_and_in_a_rematch(tmp_path: Path) -> None:
+    with served(server(20)) as service:
+        config = site_of(tmp_path, service)
+        custodes("lists", "sync", "--config", config)
+        digests = [value(number, "md5").hex() for number in range(30)]
+        links = write_links(tmp_path / "links.parquet", [f"https://example.com/{n}" for n in range(30)], md5=digests)
+        run = ["scan", links, "--pass", "columns", "--config", config, "--json", "--run"]
+        assert json.loads(custodes(*run, tmp_path / "run").stdout)["findings"] == 20
+        for number in range(5):
+            service.put("42", f"e{number}", Item(time.time() - 60, deleted=True))
+        service.put("42", "new", Item(time.time() - 60, {"md5": digests[29]}, "A1"))
+        custodes("lists", "sync", "--config", config)
+        assert json.loads(custodes(*run, tmp_path / "again").stdout)["findings"] == 16
+        rematched = custodes("rematch", tmp_path / "run", "--config", config, "--json")
+        assert json.loads(rematched.stdout)["findings"] == 16
 
 
 def test_feedback_is_given_by_the_authoritys_own_id(tmp_path: Path) -> None:
