@@ -10,7 +10,7 @@ $(UV):
 	@$(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet 'uv>=0.9,<1'
 
 .venv/.ready: pyproject.toml uv.lock hatch_build.py $(wildcard native/*) | $(UV)
-	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras --reinstall-package custodes
+	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --inexact --all-extras --no-extra clip --reinstall-package custodes
 	@touch $@
 
 demo: setup

@@ -13,6 +13,7 @@ import hmac
 import os
 import re
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
@@ -93,10 +94,19 @@ class RunKey(_Secret):
 
         Each part is length-prefixed, so that ("ab", "c") is not ("a", "bc").
         """
-        mac = hmac.new(self.derive(label), digestmod=hashlib.sha256)
-        for part in parts:
-            mac.update(len(part).to_bytes(8, "little") + part)
-        return mac.digest()
+        return self.naming(label)(*parts)
+
+    def naming(self, label: str) -> Callable[..., bytes]:
+        """``name`` with this label, for many names: the label's key is derived once."""
+        keyed = hmac.new(self.derive(label), digestmod=hashlib.sha256)
+
+        def name(*parts: bytes) -> bytes:
+            mac = keyed.copy()
+            for part in parts:
+                mac.update(len(part).to_bytes(8, "little") + part)
+            return mac.digest()
+
+        return name
 
 
 class AeadKey(_Secret):

@@ -23,6 +23,7 @@ from custodes.crypto.seal import Recipient
 from custodes.errors import InternalError, SourceError
 from custodes.examine import Evidence, Examiner
 from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, seal_bundle
+from custodes.ledger.manifest import Manifest
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit
 from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
@@ -33,7 +34,7 @@ from custodes.sources.base import WHOLE_ROW, LinkBatch, Plan, RowDetails, ShardS
 from custodes.sources.source import read_links, row_details
 from custodes.url import URL_CHARS_MAX, parse
 
-__all__ = ["ShardJob", "ShardReport", "ShardTools", "process_shard"]
+__all__ = ["ShardJob", "ShardReport", "ShardTools", "finding_namer", "process_shard"]
 
 JUDGE_ROWS: Final = 4096
 """Carried items are judged in groups of this many: the matcher is much cheaper by the thousand."""
@@ -401,11 +402,15 @@ def examined_fields(line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def finding_id(tools: ShardTools, spec: ShardSpec, row: int) -> str:
-    """HMAC(run key, input, shard, row, list versions), 32 hex digits: the same finding has the same name in every attempt."""
-    manifest = tools.run.manifest
+    """The name of the finding on this row of a shard."""
+    return finding_namer(tools.run.manifest, tools.run_key)(spec.index, row)
+
+
+def finding_namer(manifest: Manifest, key: RunKey) -> Callable[[int, int], str]:
+    """Names findings, by shard and row in it: HMAC(run key, input, shard, row, list versions), 32 hex digits: the same in every attempt."""
+    name = key.naming("finding")
     versions = sorted((used.id, used.version) for used in manifest.lists)
-    named = [manifest.input, spec.index, row, versions]
-    return tools.run_key.name("finding", msgspec.json.encode(named)).hex()[:32]
+    return lambda shard, row: name(msgspec.json.encode([manifest.input, shard, row, versions])).hex()[:32]
 
 
 def header(job: ShardJob, tools: ShardTools, findings: int) -> BundleHeader:

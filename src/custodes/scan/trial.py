@@ -19,7 +19,7 @@ from custodes.scan.shard import stored_evidence
 from custodes.sources.base import Plan
 from custodes.sources.source import read_links
 
-__all__ = ["Trial", "trial"]
+__all__ = ["Trial", "groups_of", "trial"]
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ def trial(run: RunDirectory, plan: Plan, examiner: Examiner) -> Trial:
     done = run.latest()
     found: Counter[str] = Counter()
     rows = 0
-    for group, count in _groups(run, plan, examiner, done):
+    for group, count in groups_of(run, plan, examiner, done):
         rows += count
         for decision in examiner.judge(Evidence.together(group)).values():
             found.update(_said(decision.signals))
@@ -56,7 +56,7 @@ def trial(run: RunDirectory, plan: Plan, examiner: Examiner) -> Trial:
     )
 
 
-def _groups(
+def groups_of(
     run: RunDirectory, plan: Plan, examiner: Examiner, done: dict[int, ShardRecord]
 ) -> Iterator[tuple[list[tuple[int, Evidence]], int]]:
     """Evidence of as many shards as are worth a search, and how many rows they have. A row has one number in both passes."""

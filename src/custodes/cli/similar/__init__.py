@@ -12,6 +12,8 @@ __all__ = ["similar"]
 
 COMMANDS: Final = {
     "neighbours": ("similar.neighbours:neighbours", "Find the nearest vectors of each seed."),
+    "teach": ("similar.teach:teach_command", "Teach a probe from what the authority confirmed and rejected."),
+    "models": ("similar.models:models", "Show the models that make vectors, and where they come from."),
 }
 """Each command, where it lies, and its line in the list of commands."""
 
