@@ -193,6 +193,9 @@ def test_a_list_that_is_gone_is_noticed_unless_it_was_removed(tmp_path: Path, cl
     store.remove("demo")
     store.remove("other")
     assert list(store.current()) == ["third"]
+    for gone in ("demo", "other", "never"):
+        with pytest.raises(ListError, match="there is no list"):
+            store.remove(gone)
     store.import_entries("demo", [entry(2)], FROM)
     assert list(store.current()) == ["demo", "third"]
 

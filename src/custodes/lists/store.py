@@ -369,7 +369,7 @@ class ListStore:
         """Delete a list in all its versions. One that was in force and is gone already is forgotten."""
         folder = self._folder(list_id)
         memory = self._stateful.memory()
-        if list_id not in memory.seen or folder.exists():
+        if folder.exists() or list_id not in memory.seen.keys() - set(memory.removed):
             self._known([list_id])
         with exclusive(self._directory):
             removed = [*(name for name in memory.removed if name != list_id), list_id]
