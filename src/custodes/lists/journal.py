@@ -18,7 +18,6 @@ from custodes.crypto.vault import lock, unlock
 from custodes.durable import make_folder, replace_file
 from custodes.errors import InputError
 from custodes.lists.records import Record
-from custodes.model import Entry, Kind, Role
 
 __all__ = ["Journal", "Start"]
 
@@ -34,23 +33,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     environment: str
 
 
-class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    kind: Kind
-    value: bytes
-    category: str
-    assurance: str
-    role: Role
-
-
-class _Record(msgspec.Struct, frozen=True, array_like=True):
-    id: str
-    modified: int
-    entries: list[_Entry]
-
-
 class _Page(msgspec.Struct, frozen=True, kw_only=True):
     start: Start
-    records: list[_Record]
+    records: tuple[Record, ...]
     resume: str
     checkpoint: str | None
     skipped: dict[str, int]
@@ -87,7 +72,7 @@ class Journal:
         """Keep one more page. Raises StorageError."""
         page = _Page(
             start=self._start,
-            records=[_packed(record) for record in records],
+            records=records,
             resume=resume,
             checkpoint=checkpoint,
             skipped=dict(skipped),
@@ -100,8 +85,7 @@ class Journal:
     def records(self) -> Iterator[Record]:
         """All records, in the order they came."""
         for number in range(1, self.pages + 1):
-            for record in self._read(number).records:
-                yield _unpacked(record)
+            yield from self._read(number).records
 
     def forget_resume(self) -> None:
         """The walk begins again; what it brought stays, since of each id the last word counts."""
@@ -131,13 +115,3 @@ class Journal:
 
     def _context(self, number: int) -> bytes:
         return f"sync/{self._list_id}/{number}".encode()
-
-
-def _packed(record: Record) -> _Record:
-    entries = [_Entry(e.kind, e.value, e.category, e.assurance, e.role) for e in record.entries]
-    return _Record(record.id, record.modified, entries)
-
-
-def _unpacked(record: _Record) -> Record:
-    entries = (Entry(e.kind, e.value, record.id, e.category, e.assurance, e.role) for e in record.entries)
-    return Record(record.id, tuple(entries), record.modified)

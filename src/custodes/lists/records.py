@@ -6,15 +6,14 @@ whole: it replaces everything that was known of its id, and without entries it w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from custodes.model import Entry
 
 __all__ = ["Record"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Record:
+class Record(msgspec.Struct, frozen=True, array_like=True):
     """All entries of one id; none: withdrawn.
 
     Of several records of one id the one with the greatest ``modified`` counts (milliseconds since 1970, by the authority's clock; 0 where
