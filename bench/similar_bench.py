@@ -177,7 +177,7 @@ def row(each: Case, cases: list[Case]) -> list[str]:
         (
             case.runs[0]["rows"]
             for case in cases
-            if (case.engine, case.case, case.seeds) == ("custodes", "near", each.seeds)
+            if (case.engine, case.case, case.seeds, case.vectors) == ("custodes", "near", each.seeds, each.vectors)
         ),
         None,
     )
