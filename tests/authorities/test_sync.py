@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,33 @@ def test_a_list_is_had_afresh_and_what_is_not_named_any_more_goes(store: ListSto
     assert (report.withdrawn, report.added, report.changed) == (1, 0, 0)
     assert held(store) == authority.active()
     assert run(store, authority).unchanged
+
+
+def test_a_list_that_is_too_stale_to_be_used_is_synced(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    checks = {"demo": ListChecks(stale_after_h=1, when_stale="refuse")}
+    store = ListStore(tmp_path / "lists", KEY, StoreRules(checks=checks, memory=tmp_path / "memory", clock=lambda: now))
+    authority = filled()
+    run(store, authority)
+    now += timedelta(hours=2)
+    with pytest.raises(ListError, match="is stale"):
+        store.current()
+    assert run(store, authority).unchanged
+    assert held(store) == authority.active()
+
+
+def test_a_list_that_was_set_back_is_synced_to_a_version_past_all_that_were_in_force(
+    store: ListStore, tmp_path: Path
+) -> None:
+    authority = filled()
+    first = run(store, authority).version
+    authority.say("id 3")
+    run(store, authority)
+    (tmp_path / "lists/demo/current").write_text(f"{first}\n")
+    with pytest.raises(ListError, match="an older one was put in its place"):
+        store.current()
+    assert run(store, authority).version.startswith("3-")
+    assert held(store) == authority.active()
 
 
 def test_an_answer_without_an_end_is_an_error_and_what_came_is_kept(store: ListStore) -> None:

@@ -63,9 +63,13 @@ async def sync(
     journal = store.journal(list_id)
     with _alone(journal, list_id):
         checkpoint = "" if afresh else store.checkpoint(list_id)
-        version = store.current([list_id])[list_id] if list_id in store.ids() else ""
         journal.begin(
-            Start(version=version, checkpoint=checkpoint, service=authority.name, environment=authority.environment)
+            Start(
+                version=store.in_force(list_id),
+                checkpoint=checkpoint,
+                service=authority.name,
+                environment=authority.environment,
+            )
         )
         if journal.checkpoint is None and await _walk(authority, checkpoint, journal, watch):
             store.confirm(list_id, checkpoint)

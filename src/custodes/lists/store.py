@@ -175,7 +175,7 @@ class ListStore:
         provenance = provenance() if callable(provenance) else provenance
         with exclusive(self._directory):
             try:
-                old = self._in_force(list_id)
+                old = self._opened(list_id)
             except ListError:  # damaged: importing again is how one mends it
                 old = None
             self._refuse_older(list_id, provenance, old)
@@ -197,7 +197,7 @@ class ListStore:
         """What would speak against an import of these; nothing is written."""
         self._folder(list_id)
         try:
-            old = self._in_force(list_id)
+            old = self._opened(list_id)
         except ListError:
             old = None
         checks = self._checks(list_id)
@@ -208,7 +208,7 @@ class ListStore:
         folder = self._folder(list_id)
         changes = gather(records)
         with exclusive(self._directory):
-            old = self._in_force(list_id)
+            old = self._opened(list_id)
             merged = merge(old[1] if old else NOTHING, changes, whole=walk.whole)
             unchanged = old is not None and not (merged.added or merged.changed or merged.withdrawn)
             if unchanged:
@@ -230,13 +230,15 @@ class ListStore:
             held=tuple(held),
         )
 
+    def in_force(self, list_id: str) -> str:
+        """The version in force, "" where there is none yet; also where it is too old to be used: what mends that must know it."""
+        return self._current(list_id) if (self._folder(list_id) / _CURRENT).exists() else ""
+
     def checkpoint(self, list_id: str) -> str:
         """From where the list's service is asked what changed; "" for all of it, also where there is no such list yet."""
-        folder = self._folder(list_id)
-        if not (folder / _CURRENT).exists():
+        if not (version := self.in_force(list_id)):
             return ""
-        version = self._current(list_id)
-        state = self._stateful.state(folder)
+        state = self._stateful.state(self._folder(list_id))
         return state.checkpoint if state.version == version else self._load(list_id, version)[0].checkpoint
 
     def confirm(self, list_id: str, checkpoint: str) -> None:
@@ -404,11 +406,11 @@ class ListStore:
     def _checks(self, list_id: str) -> ListChecks:
         return self._rules.checks.get(list_id, ListChecks())
 
-    def _in_force(self, list_id: str) -> tuple[ListHeader, Contents] | None:
+    def _opened(self, list_id: str) -> tuple[ListHeader, Contents] | None:
         """The version in force, opened; None where there is none yet."""
-        if not (self._folder(list_id) / _CURRENT).exists():
+        if not (version := self.in_force(list_id)):
             return None
-        header, loaded = self._load(list_id, self._current(list_id))
+        header, loaded = self._load(list_id, version)
         return header, loaded.contents
 
     def _refuse_older(self, list_id: str, new: Provenance, old: tuple[ListHeader, Contents] | None) -> None:
@@ -471,7 +473,7 @@ class ListStore:
         self._stateful.put_state(folder, state)
         kept = self._checks(folder.name).versions_kept
         older = sorted((path for path in _versions(folder)), key=lambda path: _sequence(path.stem), reverse=True)
-        current = self._current(folder.name) if (folder / _CURRENT).exists() else ""
+        current = self.in_force(folder.name)
         for place, path in enumerate(older):
             spare = path.stem not in state.held and path.stem != current
             if spare and (path.stem in dropped or (kept and place > kept)):
