@@ -21,8 +21,10 @@ from xml.etree.ElementTree import Element  # the type; xml.py reads
 
 import msgspec
 
-from custodes.authorities.base import Environment, Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Answer, Caller, RefusedError
+from custodes.authorities.answers import text_of
+from custodes.authorities.base import Environment, Feedback, Page, Verdict
+from custodes.authorities.calls import Answer, Caller
+from custodes.authorities.walking import going_on, still_good, stopped_walk, unreadable
 from custodes.authorities.xml import read_xml
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
@@ -59,8 +61,6 @@ _ENTRIES: Final = "/v2/entries"
 _OVERLAP: Final = timedelta(minutes=5)
 """How far a range begins before the last one ended: for clocks that differ, and entries that are seen later than their time says."""
 _BEFORE_NOW: Final = timedelta(seconds=5)  # a range that ends now may miss what is being written
-_PAGING_S_MAX: Final = 12 * 3600  # NCMEC asks not to keep paging addresses; from then on they count as gone
-_EXPIRED: Final = frozenset({400, 404, 410})  # answers to a paging address that is not taken any more
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _KINDS: Final = {"md5": Kind.MD5, "sha1": Kind.SHA1, "pdq": Kind.PDQ, "pdna": Kind.PHOTODNA}
@@ -201,14 +201,9 @@ class Ncmec:
     async def _ask(self, walk: _Walk) -> Answer:
         if not walk.next:
             return await self._caller.get(_ENTRIES, {"from": walk.begin, "to": walk.end})
-        if not 0 <= self._clock() - walk.at <= _PAGING_S_MAX:
-            raise ResumeExpired("the paging address is older than 12 hours")
-        try:
+        still_good("the paging address", self._clock() - walk.at)
+        with going_on("the paging address"):
             return await self._caller.get(walk.next)
-        except RefusedError as error:
-            if error.status in _EXPIRED:
-                raise ResumeExpired(f"the paging address is not taken any more: status {error.status}") from error
-            raise
 
     def _records(self, result: Element) -> tuple[tuple[Record, ...], Counter[str]]:
         skipped: Counter[str] = Counter()
@@ -291,12 +286,9 @@ def _guids(parent: Element, tag: str, of_type: str = "") -> dict[str, str]:
 
 
 def _stopped(resume: str) -> _Walk:
-    try:
-        walk = msgspec.json.decode(resume, type=_Walk)
-    except msgspec.DecodeError as error:
-        raise ResumeExpired("where the walk stopped cannot be read") from error
+    walk = stopped_walk(resume, _Walk)
     if not _NEXT.fullmatch(walk.next):
-        raise ResumeExpired("where the walk stopped cannot be read")
+        raise unreadable()
     return walk
 
 
@@ -319,5 +311,4 @@ def _is_id(text: str) -> bool:
 
 def _label(text: str | None) -> str:
     """A name or classification as it is given; one that could not be shown, or never ends, as "unreadable", which nothing is mapped to."""
-    found = (text or "").strip()
-    return found if len(found) <= _TEXT_MAX and found.isprintable() else "unreadable"
+    return text_of((text or "").strip())

@@ -16,8 +16,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from custodes.authorities.base import Environment, Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Answer, Caller, RefusedError
+from custodes.authorities.answers import text_of
+from custodes.authorities.base import Environment, Feedback, Page, Verdict
+from custodes.authorities.calls import Answer, Caller
+from custodes.authorities.walking import going_on, still_good, stopped_walk, unreadable
 from custodes.errors import AuthorityError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind
@@ -31,12 +33,9 @@ _PAGE_SIZE: Final = 800
 _OVERLAP_S: Final = (
     300  # how far a walk begins before the checkpoint: for clocks that differ, and records seen later than they say
 )
-_TOKEN_S_MAX: Final = 12 * 3600  # tokens do not last; how long is not documented
-_EXPIRED: Final = frozenset({400, 404, 410})
 _WITHDRAWN: Final = frozenset({"withdrawn", "deleted"})
 _OTHERS: Final = frozenset({"VideoMD5", "VideoTMK", "Text", "URL", "Unknown"})
 _PDQ: Final = re.compile(r"[0-9A-Fa-f]{64}")
-_TEXT_MAX: Final = 200
 _VALUES: Final = {Verdict.CONFIRM: "Blocked", Verdict.DISPUTE: "NotBlocked"}
 
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
@@ -141,14 +140,9 @@ class StopNcii:
         query = {"startTimestamp": str(max(_START, walk.least - _OVERLAP_S)), "pageSize": str(_PAGE_SIZE)}
         if not walk.token:
             return await self._fetch.get("/FetchHashes", query)
-        if not 0 <= self._clock() - walk.at <= _TOKEN_S_MAX:
-            raise ResumeExpired("the page token is older than 12 hours")
-        try:
+        still_good("the page token", self._clock() - walk.at)
+        with going_on("the page token"):
             return await self._fetch.get("/FetchHashes", {**query, "nextPageToken": walk.token})
-        except RefusedError as error:
-            if error.status in _EXPIRED:
-                raise ResumeExpired(f"the page token is not taken any more: status {error.status}") from error
-            raise
 
 
 def record_id(signal_type: str, value: str) -> str:
@@ -183,22 +177,13 @@ def _record(raw: Any, skipped: Counter[str]) -> Record | None:
         skipped["malformed"] += 1
         return None
     name = record_id(said.signalType, said.hashValue)
-    entry = Entry(Kind.PDQ, bytes.fromhex(said.hashValue), name, _label(said.hashStatus))
+    entry = Entry(Kind.PDQ, bytes.fromhex(said.hashValue), name, text_of(said.hashStatus.strip()))
     withdrawn = said.hashStatus.strip().casefold() in _WITHDRAWN
     return Record(name, () if withdrawn else (entry,), said.lastModtimestamp * 1000)
 
 
-def _label(text: str) -> str:
-    """A status as it is given; one that could not be shown, or never ends, as "unreadable", which nothing is mapped to."""
-    found = text.strip()
-    return found if len(found) <= _TEXT_MAX and found.isprintable() else "unreadable"
-
-
 def _stopped(resume: str) -> _Walk:
-    try:
-        walk = msgspec.json.decode(resume, type=_Walk)
-    except msgspec.DecodeError as error:
-        raise ResumeExpired("where the walk stopped cannot be read") from error
+    walk = stopped_walk(resume, _Walk)
     if not walk.token:
-        raise ResumeExpired("where the walk stopped cannot be read")
+        raise unreadable()
     return walk

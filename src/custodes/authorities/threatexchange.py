@@ -18,7 +18,8 @@ import msgspec
 
 from custodes.authorities.answers import hex_value, number_of, reason_of, text_of
 from custodes.authorities.base import Environment, Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Caller, RefusedError
+from custodes.authorities.calls import Caller
+from custodes.authorities.walking import going_on, stopped_walk
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind, Role
@@ -161,10 +162,7 @@ class ThreatExchange:
         return _Walk(max(0, known.newest - OVERLAP_S), "", known.newest, now)
 
     def _resumed(self, resume: str) -> _Walk:
-        try:
-            walk = msgspec.json.decode(resume, type=_Walk)
-        except msgspec.DecodeError as error:
-            raise ResumeExpired("where the walk stopped cannot be read") from error
+        walk = stopped_walk(resume, _Walk)
         if not 0 <= self._clock() - walk.began <= RESUME_S_MAX:
             raise ResumeExpired("the walk over ThreatExchange stopped too long ago to go on")
         return walk
@@ -176,14 +174,12 @@ class ThreatExchange:
             "limit": str(PAGE_RECORDS),
             "fields": _FIELDS,
         }
-        try:
-            answer = await self._caller.get(
-                f"/{self._group}/threat_updates/", query | ({"after": walk.after} if walk.after else {})
-            )
-        except RefusedError as error:
-            if walk.after and error.status in (400, 404, 410):
-                raise ResumeExpired("ThreatExchange does not take the cursor any more") from error
-            raise
+        path = f"/{self._group}/threat_updates/"
+        if walk.after:
+            with going_on("ThreatExchange's cursor"):
+                answer = await self._caller.get(path, query | {"after": walk.after})
+        else:
+            answer = await self._caller.get(path, query)
         page = answer.json()
         if not isinstance(page, dict) or not isinstance(page.get("data"), list):
             raise AuthorityError("a page of ThreatExchange has no list of updates")

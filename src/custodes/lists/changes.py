@@ -88,14 +88,14 @@ def merge(old: Contents, changes: Changes, *, whole: bool) -> Merged:
     different = known & ~changes.withdrawn
     if 0 < np.count_nonzero(different) <= _COMPARED_MAX:
         different = _different(old, named, changes, different)
+    added = int(np.count_nonzero(~known & ~changes.withdrawn))
+    changed = int(np.count_nonzero(different))
     silent = int(np.count_nonzero(~named)) if whole else 0
+    withdrawn = int(np.count_nonzero(known & changes.withdrawn)) + silent
+    if not (added or changed or withdrawn):
+        return Merged(old, 0, 0, 0)
     kept = NOTHING if whole else _without(old, named)
-    return Merged(
-        contents=_compact(_joined(kept, changes.contents)),
-        added=int(np.count_nonzero(~known & ~changes.withdrawn)),
-        changed=int(np.count_nonzero(different)),
-        withdrawn=int(np.count_nonzero(known & changes.withdrawn)) + silent,
-    )
+    return Merged(_compact(_joined(kept, changes.contents)), added, changed, withdrawn)
 
 
 def _different(old: Contents, named: Bools, changes: Changes, asked: Bools) -> Bools:

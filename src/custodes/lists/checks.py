@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from custodes.index import HammingIndex
-from custodes.lists.container import Columns, Contents, Uint8s, collect
-from custodes.model import MATCHED_KINDS, Entry, Kind
+from custodes.lists.container import ROLES, Columns, Contents, Uint8s, collect
+from custodes.model import MATCHED_KINDS, Entry, Kind, Role
 
 __all__ = ["ListChecks", "Samples", "Update", "objections"]
 
@@ -141,7 +141,7 @@ def _count_common(kind: Kind, columns: Columns) -> int:
     return int(np.count_nonzero(flat | ((codes == empty).all(axis=1) if empty is not None else False)))
 
 
-_NEGATIVE: Final = 2  # in container.ROLES
+_NEGATIVE: Final = ROLES.index(Role.NEGATIVE)
 _EMPTY_FILE: Final[Mapping[Kind, Uint8s]] = {
     Kind(name): np.frombuffer(hashlib.new(name, usedforsecurity=False).digest(), dtype=np.uint8)
     for name in ("md5", "sha1", "sha256")

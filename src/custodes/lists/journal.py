@@ -58,13 +58,13 @@ class Journal:
         """Go on with what was brought from this start; anything else is thrown away, and so is what cannot be read."""
         self._start = start
         try:
-            pages = [self._read(number) for number in range(1, len(self._files()) + 1)]
+            for number in range(1, len(self._files()) + 1):
+                page = self._read(number)
+                if page.start != start:
+                    return self.clear()
+                self._count(page)
         except (InputError, OSError, msgspec.MsgspecError):
-            pages = []
-        if not pages or any(page.start != start for page in pages):
             self.clear()
-        for page in pages if self._files() else []:
-            self._count(page)
 
     def append(
         self, records: tuple[Record, ...], resume: str, checkpoint: str | None, skipped: Mapping[str, int]

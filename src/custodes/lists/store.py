@@ -174,10 +174,7 @@ class ListStore:
         contents, given = collect(entries)
         provenance = provenance() if callable(provenance) else provenance
         with exclusive(self._directory):
-            try:
-                old = self._opened(list_id)
-            except ListError:  # damaged: importing again is how one mends it
-                old = None
+            old = self._opened_if_sound(list_id)
             self._refuse_older(list_id, provenance, old)
             update = Update(contents, old and old[1], given, malformed)
             version, held = self._put(folder, self._header(folder, provenance), update)
@@ -195,13 +192,9 @@ class ListStore:
 
     def objections_to(self, list_id: str, contents: Contents, records: int) -> list[str]:
         """What would speak against an import of these; nothing is written."""
-        self._folder(list_id)
-        try:
-            old = self._opened(list_id)
-        except ListError:
-            old = None
-        checks = self._checks(list_id)
-        return objections(Update(contents, old and old[1], records), checks, self._rules.samples(checks))
+        self._folder(list_id)  # refuses what is no id of a list
+        old = self._opened_if_sound(list_id)
+        return self._objections(list_id, Update(contents, old and old[1], records))
 
     def update(self, list_id: str, records: Iterable[Record], provenance: Provenance, walk: Walk) -> UpdateReport:
         """Fold an authority's records into the list. Where nothing is new, the version in force stays, and is confirmed."""
@@ -305,10 +298,7 @@ class ListStore:
                 problems.append(f"version {path.stem}: {error}")
         try:
             version = self.current([list_id])[list_id]
-            checks = self._checks(list_id)
-            found = objections(
-                Update(self._load(list_id, version)[1].contents, None), checks, self._rules.samples(checks)
-            )
+            found = self._objections(list_id, Update(self._load(list_id, version)[1].contents, None))
             problems += [f"version {version}, in force: {text}" for text in found]
         except ListError as error:
             problems.append(str(error))
@@ -406,6 +396,17 @@ class ListStore:
     def _checks(self, list_id: str) -> ListChecks:
         return self._rules.checks.get(list_id, ListChecks())
 
+    def _objections(self, list_id: str, update: Update) -> list[str]:
+        checks = self._checks(list_id)
+        return objections(update, checks, self._rules.samples(checks))
+
+    def _opened_if_sound(self, list_id: str) -> tuple[ListHeader, Contents] | None:
+        """The same for an import; None also where it is damaged: importing again is how one mends it."""
+        try:
+            return self._opened(list_id)
+        except ListError:
+            return None
+
     def _opened(self, list_id: str) -> tuple[ListHeader, Contents] | None:
         """The version in force, opened; None where there is none yet."""
         if not (version := self.in_force(list_id)):
@@ -440,8 +441,7 @@ class ListStore:
 
     def _put(self, folder: Path, header: ListHeader, update: Update) -> tuple[str, list[str]]:
         """Write a version and put it into force; or hold it, where a check speaks against it. Says which, and why."""
-        checks = self._checks(folder.name)
-        against = objections(update, checks, self._rules.samples(checks))
+        against = self._objections(folder.name, update)
         make_folder(folder)
         head, body = encode(header, update.new)
         version = f"{header.sequence}-{self._digest(memoryview(body))}"
