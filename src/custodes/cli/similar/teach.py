@@ -15,11 +15,11 @@ from custodes.errors import ExitCode, InputError
 from custodes.handover.verdicts import Verdict, read_verdicts, standing
 from custodes.ledger.run import RunDirectory
 from custodes.model import Meaning
+from custodes.scan.joining import vectors_of
 from custodes.scan.labels import RowLabels, label_rows
-from custodes.similar.lesson import Lesson, LessonRows, digest_of, joined, lesson
+from custodes.similar.lesson import Lesson, LessonRows, digest_of, lesson
 from custodes.similar.measure import Share
 from custodes.similar.probe import Bools, Judged, Origin, ProbeCard, Taught, TeachSettings, held_out, teach
-from custodes.similar.vectors import VectorShard, aligned, metadata_files, vector_shards
 from custodes.similar.versions import Adopted, Versions
 
 __all__ = ["teach_command"]
@@ -89,10 +89,9 @@ def teach_command(
     """
     site, settings = load_site(config), TeachSettings()
     ledger = RunDirectory.open(run, site.run_key())
-    shards = checked_shards(vectors, column)
     said = verdicts_of(site, files)
     labels = label_rows(ledger, site.examiner(), site.run_key(), said, Meaning(meaning))
-    joined(shards, labels.files)
+    shards = vectors_of(vectors, column, labels.files)
     taken = lesson(shards, LessonRows(labels.positives, labels.negatives, labels.passed), background, settings.seed)
     held = held_out(taken.judged.vectors)
     origin = Origin(
@@ -108,14 +107,6 @@ def teach_command(
     taught = teach(chosen(taken.judged, ~held), taken.background, settings, origin)
     say(Versions(out).adopt(taught, chosen(taken.judged, held), anyway=anyway), taught, (labels, taken), json_=json_)
     return ExitCode.NOTHING_FOUND
-
-
-def checked_shards(vectors: str, column: str | None) -> list[VectorShard]:
-    """The files of vectors, held against metadata that lies beside them."""
-    shards = vector_shards(vectors, column)
-    if not column and (tables := metadata_files(vectors)):
-        aligned(shards, tables)
-    return shards
 
 
 def verdicts_of(site: Site, files: tuple[Path, ...]) -> dict[str, Verdict]:
