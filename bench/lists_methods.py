@@ -93,9 +93,9 @@ def prepare(folder: str, count: str) -> None:
 
 
 def sync(folder: str, base: str) -> None:
-    from custodes.authorities.calls import Caller
     from custodes.authorities.ncmec import Ncmec
     from custodes.authorities.sync import sync
+    from custodes.services.calls import Caller
 
     async def all_of_it() -> Any:
         caller = Caller(base, "the benchmark", basic=("user", "password"), unsafe_allow_loopback=True)

@@ -13,6 +13,7 @@ from bytes_bench import bench_bytes
 from columns_bench import bench_columns
 from digests_bench import bench_crypto, bench_digests
 from drift_bench import bench_drift
+from funnel_bench import bench_funnel
 from lists_bench import bench_lists
 from membership_bench import bench_membership
 from rematch_bench import bench_rematch
@@ -35,6 +36,7 @@ BENCHES = {
     "bytes": bench_bytes,
     "serving": bench_serving,
     "similar": bench_similar,
+    "funnel": bench_funnel,
 }
 
 PLOTS = {

@@ -15,7 +15,7 @@ from typing import Final
 import click
 import msgspec
 
-from custodes.authorities.settings import BundleSettings, CallLimits, ListSettings
+from custodes.authorities.settings import BundleSettings, ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
@@ -27,6 +27,7 @@ from custodes.model import REASONS
 from custodes.net import FetchLimits
 from custodes.scan.settings import PACE
 from custodes.scan.wording import OUTCOMES, PASSING, REASON_WORDS
+from custodes.services.limits import CallLimits
 from custodes.serving.settings import ServeSettings, Tenant
 from custodes.settings_text import settings_of
 
@@ -226,6 +227,7 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
 
 MEANINGS: Final = {
     "authority.recipients": "Public keys (`age1…`) that findings are sealed to; each of them can open all of them.",
+    "authority.suspects_max": "Photos that look like confirmed ones, and wait for the authority's verdict, at most ([budget](../concepts/similar.md#scanning-a-run)); 0: it wants none.",
     "authority.verifiers": "Keys (`name+id+base64`) that the authority signs its [verdicts](../formats/verdicts.md) with; others' are refused.",
     "authority.demo": "The authority is a throw-away one, made by `init --demo-authority`. Every report says so.",
     "places.keys": "Folder of the key files.",

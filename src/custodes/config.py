@@ -42,6 +42,7 @@ from custodes.settings_text import configuration_text
 __all__ = ["CONFIG_NAME", "Config", "Site", "create_site", "find_config", "load_site"]
 
 CONFIG_NAME = "custodes.toml"
+SUSPECTS_MAX = 100_000
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,7 +50,12 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     recipients: list[str] = []
     verifiers: list[str] = []
+    suspects_max: int = 1000
     demo: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.suspects_max <= SUSPECTS_MAX:
+            raise ValueError(f"suspects_max must be from 0 to {SUSPECTS_MAX:,}")
 
 
 class Places(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -6,10 +6,11 @@ itself is in ``image``, the process in ``zygote``, the carrier's end in ``jail``
 
 from __future__ import annotations
 
+import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,6 +30,7 @@ __all__ = [
     "Hello",
     "ImageLimits",
     "JailSettings",
+    "Recipe",
     "packed",
     "unpacked",
 ]
@@ -97,13 +99,50 @@ class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 raise ValueError(f"{name} must be from {low} to {high}")
 
 
+SIDE_MAX: Final = 1024
+Triple = tuple[float, float, float]
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a picture becomes what a model is shown: resized to ``resize``, the middle cut out, and (value / divide_by - mean) / std of each channel."""
+
+    side: int = 224
+    resize: int = 224
+    fit: Literal["stretch", "shortest"] = "shortest"
+    """Resize both sides, or the shorter one and keep the proportions."""
+    filter: Literal["bilinear", "bicubic"] = "bilinear"
+    jpeg_quality: int = 0
+    """Written as a JPEG file of this quality once it is resized, and read again; 0: not."""
+    order: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    divide_by: float = 255.0
+    mean: Triple = (0.0, 0.0, 0.0)
+    """Of the channels, in ``order``."""
+    std: Triple = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.side <= self.resize <= SIDE_MAX:
+            raise ValueError(f"side must be at least 1, resize at least side and at most {SIDE_MAX}")
+        if not 0 <= self.jpeg_quality <= 100 or (self.jpeg_quality and self.fit != "stretch"):
+            raise ValueError("jpeg_quality must be from 0 to 100, and 0 where fit is not stretch")
+        numbers = (self.divide_by, *self.std, *self.mean)
+        if not all(map(math.isfinite, numbers)) or not all(number > 0 for number in numbers[:4]):
+            raise ValueError("divide_by and std must be above 0, and all of them finite")
+
+    @property
+    def square_bytes(self) -> int:
+        """Of the square that the model is shown: red, green and blue."""
+        return 3 * self.side * self.side
+
+
 @dataclass(frozen=True, slots=True)
 class Examined:
     """What looking at one image gave. ``reason`` names the outcome; ``pdq`` is empty unless that outcome is ``examined``.
     Format and size are those of the header where nothing was decoded, and 0 where there is none.
 
     Each code stands once, with the first frame that showed it; a frame with transparency may give three: on white,
-    on black, and without its alpha.
+    on black, and without its alpha. ``square`` is the first frame as a recipe prepares it, uint8[side, side, 3]: where one was asked for, and
+    the picture could be had in colour.
     """
 
     reason: Reason
@@ -111,11 +150,13 @@ class Examined:
     width: int = 0
     height: int = 0
     pdq: tuple[Pdq, ...] = ()
+    square: bytes = field(default=b"", repr=False)
 
 
 # --- between carrier and decoder ---
 
-# Carrier to decoder: length, bytes. Decoder to carrier: one READY byte when confined, then a head and its codes for each image.
+# Carrier to decoder: length, bytes. Decoder to carrier: one READY byte when confined, then a head and its codes for each image. Where there is a
+# recipe, an image that was examined has one byte more: 1 and the square, or 0.
 
 LENGTH: Final = struct.Struct("<I")
 HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height
@@ -123,10 +164,11 @@ CODE: Final = struct.Struct("<IB32s96s")  # frame, quality, code, reflections
 READY: Final = b"\x01"
 _REASONS: Final = tuple(Reason)
 _FORMATS: Final = ("", *FORMATS)
+_SEEN: Final = (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
 
 
-def packed(examined: Examined) -> bytes:
-    """An answer as it crosses."""
+def packed(examined: Examined, square_bytes: int = 0) -> bytes:
+    """An answer as it crosses. ``square_bytes``: what the recipe gives; 0: there is none."""
     head = HEAD.pack(
         _REASONS.index(examined.reason),
         _FORMATS.index(examined.format),
@@ -134,9 +176,11 @@ def packed(examined: Examined) -> bytes:
         examined.width,
         examined.height,
     )
-    return head + b"".join(
-        CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq
-    )
+    codes = b"".join(CODE.pack(found.frame, found.quality, found.code, found.reflections) for found in examined.pdq)
+    if not square_bytes or examined.reason not in _SEEN:
+        return head + codes
+    assert len(examined.square) in (0, square_bytes)
+    return b"".join((head, codes, b"\x01" if examined.square else b"\x00", examined.square))
 
 
 _DECODERS_OWN: Final = frozenset(
@@ -154,7 +198,7 @@ _DECODERS_OWN: Final = frozenset(
 )
 
 
-def unpacked(answer: bytes | bytearray) -> Examined | None:
+def unpacked(answer: bytes | bytearray, square_bytes: int = 0) -> Examined | None:
     """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over can lie
     about the images that it is given until it is replaced, and gains nothing else.
     """
@@ -163,23 +207,27 @@ def unpacked(answer: bytes | bytearray) -> Examined | None:
     reason_index, format_index, count, width, height = HEAD.unpack_from(answer)
     if reason_index >= len(_REASONS) or format_index >= len(_FORMATS) or count > CODES_MAX:
         raise ValueError("answer out of range")
-    wanted = HEAD.size + count * CODE.size
+    reason, end = _REASONS[reason_index], HEAD.size + count * CODE.size
+    wanted = end
+    if square_bytes and reason in _SEEN:
+        shown = answer[end : end + 1]
+        if shown > b"\x01":
+            raise ValueError("answer out of range")
+        wanted = end + 1 + (square_bytes if shown == b"\x01" else 0)
     if len(answer) < wanted:
         return None
     codes = tuple(
         Pdq(code, quality, frame, reflections)
-        for frame, quality, code, reflections in CODE.iter_unpack(answer[HEAD.size : wanted])
+        for frame, quality, code, reflections in CODE.iter_unpack(answer[HEAD.size : end])
     )
-    reason = _REASONS[reason_index]
-    seen = reason in (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
     if (
         len(answer) > wanted
         or reason not in _DECODERS_OWN
-        or seen != bool(codes)
+        or (reason in _SEEN) != bool(codes)
         or any(found.quality > 100 for found in codes)
     ):
         raise ValueError("answer contradicts itself")
-    return Examined(reason, _FORMATS[format_index], width, height, codes)
+    return Examined(reason, _FORMATS[format_index], width, height, codes, bytes(answer[end + 1 : wanted]))
 
 
 # --- between carrier and zygote ---
@@ -191,6 +239,8 @@ class Birth(msgspec.Struct, frozen=True):
     limits: ImageLimits
     policy: DecodePolicy
     settings: JailSettings
+    recipe: Recipe | None = None
+    """What to prepare of each picture for a model, if there is one."""
 
 
 class Hello(msgspec.Struct, frozen=True):

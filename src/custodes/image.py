@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
 from typing import Any, Final
 
@@ -45,6 +46,7 @@ _BLEED_MAX: Final = (
 _PROGRESSIVE_EXACT_PIXELS_MAX: Final = 30_000_000
 # Below that, tents of a reduced picture drift from the full ones: a tent weighs the pixels of a block unequally, a reduced pixel is their mean.
 _REDUCED_SIDE_MIN: Final = 384
+_BAND_PIXELS: Final = 1 << 20
 _RGB_IDS, _RGB_LOWER_IDS = (82, 71, 66), (114, 103, 98)
 
 
@@ -53,9 +55,11 @@ class Frame:
     """One view of one frame. ``rows(top, bottom)`` gives its luma, 0 to 255, uint8 or float32, shape (bottom - top, shape[1]).
 
     Valid until the next frame is taken. ``width`` and ``height`` are pixels of the original, ``shape`` (rows, columns) those after ``reduction``.
+    ``colour()`` gives all of it in mode RGB, on white, at no cost before it is asked for.
     """
 
     rows: Callable[[int, int], Pixels]
+    colour: Callable[[], Image.Image]
     shape: tuple[int, int]
     width: int
     height: int
@@ -181,10 +185,11 @@ def _luma(band: Pixels, backdrop: int | None) -> Pixels:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Something with pixels: its size, its bands as arrays, and whether any pixel is see-through."""
+    """Something with pixels: its size, its bands as arrays, all of it in colour, and whether any pixel is see-through."""
 
     size: tuple[int, int]
     band: Callable[[int, int], Pixels]
+    colour: Callable[[], Image.Image]
     transparent: bool = False
 
 
@@ -192,7 +197,9 @@ def _views(picture: _Picture, index: int) -> Iterator[Frame]:
     """One frame on white. If anything shines through, also on black, for what is drawn in white, and without its alpha, as common tools hash it."""
     width, height = picture.size
     for background, backdrop in _BACKDROPS if picture.transparent else _BACKDROPS[:1]:
-        yield Frame(_rows(picture, backdrop), (height, width), width, height, index=index, background=background)
+        yield Frame(
+            _rows(picture, backdrop), picture.colour, (height, width), width, height, index=index, background=background
+        )
 
 
 def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixels]:
@@ -206,20 +213,21 @@ def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixel
 
 
 def _of_array(pixels: Pixels, policy: DecodePolicy) -> _Picture:
-    size = (pixels.shape[1], pixels.shape[0])
+    size, colour = (pixels.shape[1], pixels.shape[0]), _coloured(lambda: _image_of(pixels))
     if policy is DecodePolicy.FAST and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
-        return _Picture(size, lambda top, bottom: np.asarray(Image.fromarray(pixels[top:bottom]).convert("L")))
+        return _Picture(size, lambda top, bottom: np.asarray(Image.fromarray(pixels[top:bottom]).convert("L")), colour)
     transparent = (
         pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) < np.iinfo(pixels.dtype).max
     )
-    return _Picture(size, lambda top, bottom: pixels[top:bottom], transparent)
+    return _Picture(size, lambda top, bottom: pixels[top:bottom], colour, transparent)
 
 
 def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
     """A loaded Pillow image of any mode. Bands are converted when asked for: a second whole copy would break the memory budget."""
     mode, transparent = _plain_mode(image)
+    colour = _coloured(lambda: image)
     if mode == "numbers":
-        return _Picture(image.size, _numbers(image))
+        return _Picture(image.size, _numbers(image), colour)
     if mode == "RGB" and policy is DecodePolicy.FAST:
         mode = "L"  # Pillow's integer luma: within half a grey level, four times faster
     width = image.size[0]
@@ -234,7 +242,7 @@ def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
             part = part.getchannel(0)  # its lightness is the nearest to luma that there is
         return np.asarray(part if part.mode == mode else part.convert(mode))
 
-    return _Picture(image.size, band, transparent)
+    return _Picture(image.size, band, colour, transparent)
 
 
 def _plain_mode(image: Image.Image) -> tuple[str, bool]:
@@ -281,6 +289,61 @@ def _numbers(image: Image.Image) -> Callable[[int, int], Pixels]:
         return scaled
 
     return band
+
+
+# --- colour ---
+
+
+def _coloured(load: Callable[[], Image.Image]) -> Callable[[], Image.Image]:
+    """What gives a picture of any mode in mode RGB, as it looks on a white page. Raises Undecodable where that cannot be done."""
+
+    def colour() -> Image.Image:
+        try:
+            with _pillow(tolerant=True):  # data that lack nothing give what strict decoding gives
+                return _rgb(load())
+        except _REFUSALS:
+            raise Undecodable(Reason.BROKEN) from None
+
+    return colour
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    mode, transparent = _plain_mode(image)
+    if mode == "numbers":
+        return _grey(image).convert("RGB")
+    if transparent:
+        clear = image if image.mode == "RGBA" else image.convert("RGBA")
+        page = Image.new("RGB", image.size, "white")
+        page.paste(clear, mask=clear)
+        return page
+    if image.mode == "LAB":
+        return image.getchannel(0).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    """Wide samples as bytes, a band at a time: a copy of all as floats would break the memory budget."""
+    width, height = image.size
+    band, page = _numbers(image), Image.new("L", (width, height))
+    step = max(1, _BAND_PIXELS // width)
+    for top in range(0, height, step):
+        rows = band(top, min(top + step, height))
+        page.paste(Image.fromarray(_bytes_of(rows)), (0, top))
+    return page
+
+
+def _bytes_of(samples: Pixels) -> Pixels:
+    """Samples of 0 to 65,535, or floats of 0 to 255, as bytes."""
+    plain: Pixels = samples // np.uint16(257) if samples.dtype == np.uint16 else np.rint(samples)
+    return plain.astype(np.uint8)
+
+
+def _image_of(pixels: Pixels) -> Image.Image:
+    """An array of any number of channels as a Pillow image."""
+    plain = _bytes_of(pixels) if pixels.dtype == np.uint16 else pixels
+    if plain.ndim == 3 and plain.shape[2] == 1:
+        plain = plain[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(plain))
 
 
 # --- decoding ---
@@ -379,7 +442,9 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         seen = _is_complete(layout) if layout.progressive else not _is_filled(attempt, loaded, layout)
         whole = seen and not cut and not tolerant
         reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
-        return Decoded("jpeg", *loaded.size, _jpeg_frames(loaded, policy), reason)
+        return Decoded(
+            "jpeg", *loaded.size, _jpeg_frames(loaded, policy, _coloured(partial(_full_colour, attempt))), reason
+        )
     if policy is DecodePolicy.EXACT:
         with suppress(Undecodable):  # libjpeg reports lack of memory as damage; the luma plane alone needs less of it
             decoded = _jpeg(data, limits, DecodePolicy.FAST)
@@ -462,12 +527,23 @@ def _last_block(image: Image.Image, reduction: int) -> Pixels:
     return np.asarray(image.crop((width - 1 - (width - 1) % block, height - 1 - (height - 1) % block, width, height)))
 
 
-def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy) -> Iterator[Frame]:
+def _full_colour(data: bytes) -> Image.Image:
+    """The whole picture, or half its size where that would not fit into memory."""
+    image = _Jpeg(BytesIO(data))
+    width, height = image.size
+    if "progressive" in image.info and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
+        image.draft(None, (width // 2, height // 2))
+    image.decodermaxblock = len(data)
+    image.load()
+    return image
+
+
+def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy, colour: Callable[[], Image.Image]) -> Iterator[Frame]:
     if not loaded.reduction:
         return _views(_of_pillow(loaded.image, policy), 0)
     pixels = np.asarray(loaded.image)
     shape = (pixels.shape[0], pixels.shape[1])
-    return iter((Frame(lambda top, bottom: pixels[top:bottom], shape, *loaded.size, loaded.reduction),))
+    return iter((Frame(lambda top, bottom: pixels[top:bottom], colour, shape, *loaded.size, loaded.reduction),))
 
 
 # --- all other formats ---

@@ -36,6 +36,7 @@ from custodes.decoding import (
     Hello,
     ImageLimits,
     JailSettings,
+    Recipe,
     unpacked,
 )
 from custodes.errors import InternalError, JailError
@@ -80,7 +81,7 @@ class Jail:
     """Decoders for one carrier, driven by the carrier's selector: every registered file's ``data`` is a callable that takes the event mask.
 
     ``submit`` queues; ``results`` fills as the loop turns, in order of completion, one entry for each submission. Call ``tick`` at least every
-    ``timeout_s`` seconds. Raises ``JailError`` where the kernel cannot confine.
+    ``timeout_s`` seconds. With a ``recipe`` the first frame is prepared for a model too. Raises ``JailError`` where the kernel cannot confine.
     """
 
     def __init__(
@@ -89,7 +90,9 @@ class Jail:
         policy: DecodePolicy,
         selector: selectors.BaseSelector,
         settings: JailSettings | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
+        self._square_bytes = recipe.square_bytes if recipe else 0
         self._settings = settings or JailSettings()
         self._selector = selector
         self._queue: deque[_Job] = deque()
@@ -102,7 +105,7 @@ class Jail:
         """The most that any decoder that has ended had resident."""
         self._control, self._process = _start_zygote()
         try:
-            self.confinement = self._introduce(Birth(limits, policy, self._settings))
+            self.confinement = self._introduce(Birth(limits, policy, self._settings, recipe))
             """How decoders are confined, for the report."""
         except JailError:
             self.close()
@@ -271,7 +274,7 @@ class Jail:
             return
         decoder.answer += part
         try:
-            examined = unpacked(decoder.answer)
+            examined = unpacked(decoder.answer, self._square_bytes)
         except ValueError:
             self._retire(decoder, Reason.DECODER_DIED)
             return
@@ -286,6 +289,10 @@ class Jail:
             return
         large = examined.width * examined.height > _LARGE_PIXELS
         if large and examined.reason is Reason.BROKEN and decoder.images:  # libraries may call lack of memory damage
+            self._retire(decoder, Reason.DECODE_MEMORY)
+            return
+        colourless = self._square_bytes and examined.pdq and not examined.square
+        if colourless and decoder.images and not job.again:  # memory that an image before left may be what it lacked
             self._retire(decoder, Reason.DECODE_MEMORY)
             return
         decoder.job = None

@@ -1,4 +1,4 @@
-"""Whole jobs, composed from a site: scan a source, match a run again. The command line, the demo and tests call these two.
+"""Whole jobs, composed from a site: scan a source, match a run again, search it for similar photos. The command line, the demo and tests call these.
 
 Everything that can be refused is refused before the first row: no authority, no list, a kernel that cannot confine, another run's directory.
 """
@@ -9,29 +9,47 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
+from custodes.carrier.protocol import Model
 from custodes.config import Site
 from custodes.confine import HINT
 from custodes.errors import InputError, JailError
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory, ShardRecord
 from custodes.model import URL_KINDS, Reason
+from custodes.scan.embedding import EmbedRequest, with_model
 from custodes.scan.html import render
+from custodes.scan.joining import model_of, vectors_of
+from custodes.scan.labels import label_rows
 from custodes.scan.pool import Event, Hello, LocalPool
 from custodes.scan.rematch import rematch_manifest, rematch_path, rematch_slots
 from custodes.scan.report import RunReport, report_of
 from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardJob
+from custodes.scan.similar import Probe, Wanted, asked_of, select
+from custodes.scan.similar_runs import (
+    jobs_of,
+    selection_of,
+    similar_manifest,
+    similar_path,
+    similar_runs,
+    sweep_unchosen,
+)
 from custodes.scan.summary import json_line
+from custodes.similar.reading import Reading
+from custodes.similar.vectors import load_vectors
+from custodes.similar.versions import Versions
 from custodes.sources.base import Plan, SourceOptions
 from custodes.sources.files import shown
 
-__all__ = ["Job", "ScanRequest", "prepare_rematch", "prepare_scan"]
+__all__ = ["Job", "ScanRequest", "SimilarRequest", "prepare_rematch", "prepare_scan", "prepare_similar"]
 
 SLOTS = 4
 TRIAL = (sys.executable, "-P", "-c", "from custodes.confine import main; main()")
@@ -49,6 +67,21 @@ class ScanRequest:
     options: SourceOptions = field(default_factory=SourceOptions)
     retry: Sequence[Reason] = ()
     workers: int = 0
+    embed: EmbedRequest | None = None
+
+
+@dataclass(frozen=True)
+class SimilarRequest:
+    """Which run to search in, by what vectors and probe, and how far. ``fetch``: get the suspects and match their digests."""
+
+    run: Path
+    vectors: str | None
+    wanted: Wanted
+    column: str | None = None
+    probes: Path | None = None
+    seeds: Path | None = None
+    fetch: bool = False
+    workers: int = 0
 
 
 @dataclass
@@ -62,6 +95,7 @@ class Job:
     rows_done: int  # committed before this job began
     parent: str = ""
     lock: int = -1
+    model: Model | None = None
     in_swap: bool = False
     """Whether the kernel could write the lists' memory to swap while this job ran."""
 
@@ -69,7 +103,7 @@ class Job:
     def slots(self) -> int:
         """Shards that a worker has in hand at once: while the slowest links of one keep it waiting, others go on; a rematch judges many together."""
         plan = plan_of(self.run.manifest)
-        if self.parent:
+        if self.parent and self.run.manifest.settings.get("similar") is None:
             return rematch_slots(plan.rows, len(plan.shards))
         return SLOTS if "bytes" in self.run.manifest.passes and not plan.holds_images else 1
 
@@ -99,6 +133,7 @@ class Job:
                 slots=self.slots,
                 parent=self.parent,
                 shelf=shelf.descriptors,
+                model=self.model,
             )
             return run_jobs(LocalPool(WORKER, hello), self.todo, watch)
         finally:
@@ -127,11 +162,12 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
         raise InputError("--retry is for links that were fetched, and this scan fetches none", hint="leave it out")
     if not fetches:
         refuse_if_nothing_to_compare(site, plan, used)
+    settings, model = with_model(request.settings, request.embed) if request.embed else (request.settings, None)
     manifest = manifest_of(
         ScanPlan(
             dataset=shown(request.source),
             plan=plan,
-            settings=request.settings,
+            settings=settings,
             lists=used,
             recipients=[str(recipient) for recipient in recipients],
             demo_authority=site.config.authority.demo,
@@ -141,7 +177,7 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
     run, lock = create_locked(site, request.run, manifest)
     done = run.latest()
     todo = jobs_to_do(done, plan_of(run.manifest), request.retry)
-    return Job(site, run, todo, request.workers or site.workers(), rows_of(done), lock=lock)
+    return Job(site, run, todo, request.workers or site.workers(), rows_of(done), lock=lock, model=model)
 
 
 def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: int = 0) -> Job:
@@ -160,6 +196,91 @@ def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: in
     judged = run.latest()
     todo = jobs_to_do(judged, plan_of(run.manifest))
     return Job(site, run, todo, workers or site.workers(), rows_of(judged), parent=str(path.resolve()), lock=lock)
+
+
+def prepare_similar(site: Site, request: SimilarRequest, progress: Callable[[int], None] = lambda _: None) -> Job:
+    """Read the vectors, choose suspects, and set up a run inside ``request.run`` that hands them over.
+
+    A scan that had chosen before it stopped is gone on with first, whatever is asked now.
+    """
+    parent = RunDirectory.open(request.run, site.run_key())
+    recipients = [str(recipient) for recipient in site.recipients()]
+    with ExitStack() as undone:
+        lock = parent.hold()
+        undone.callback(os.close, lock)
+        run = unfinished_similar(parent, site) or similar_run(site, parent, request, recipients, progress)
+        chosen = selection_of(run)
+        assert chosen is not None
+        todo, done = jobs_of(run, chosen), rows_of(run.latest())
+        undone.pop_all()
+    return Job(site, run, todo, request.workers or site.workers(), done, parent=str(parent.path.resolve()), lock=lock)
+
+
+def unfinished_similar(parent: RunDirectory, site: Site) -> RunDirectory | None:
+    """The scan for similar photos that chose its suspects and has not handed all of them over."""
+    for run in similar_runs(parent, site.run_key()):
+        if len(run.latest()) < len(plan_of(run.manifest).shards):
+            return run
+    return None
+
+
+def similar_run(
+    site: Site,
+    parent: RunDirectory,
+    request: SimilarRequest,
+    recipients: Sequence[str],
+    progress: Callable[[int], None],
+) -> RunDirectory:
+    """The run that answers a request, its suspects chosen. If it was asked before, with the same verdicts, it is the one of then."""
+    if request.fetch and "bytes" in parent.manifest.passes:
+        raise InputError(
+            f"the images of {parent.path} were examined already",
+            hint="leave --then out; scan --retry tries links again",
+        )
+    used, key = site.lists_used(), site.run_key()
+    verdicts = site.verdicts().standing() if site.config.authority.verifiers else {}
+    labels = label_rows(parent, site.examiner(used), key, verdicts, request.wanted.meaning)
+    shards = vectors_of(request.vectors, request.column, labels.files, parent)
+    wanted = msgspec.structs.replace(request.wanted, model=model_of(parent, request.vectors, request.wanted.model))
+    seeds = load_vectors(str(request.seeds)) if request.seeds else np.empty((0, 0), dtype=np.float32)
+    given = (shards, seeds, probe_of(request.probes, wanted), wanted)
+    asked = asked_of(parent, key, labels, verdicts, given)
+    settings = site.scan_settings(similar=asked.settings)
+    old = msgspec.convert(parent.manifest.settings, ScanSettings)
+    manifest = similar_manifest(
+        parent,
+        used,
+        recipients,
+        settings,
+        passes=["similar", "bytes"] if request.fetch else ["similar"],
+        demo_authority=site.config.authority.demo,
+        unsafe=parent.manifest.unsafe,
+        confinement=confinement_of(old) if request.fetch else "not needed: no image is decoded",
+        stale_lists=site.lists().stale([each.id for each in used]),
+    )
+    path = similar_path(parent.path, manifest)
+    sweep_unchosen(parent, keep=path)
+    run = RunDirectory.create(path, manifest, key)
+    if selection_of(run) is None:
+        select(run, key, asked, Reading(len(os.sched_getaffinity(0))), progress)
+    return run
+
+
+def probe_of(folder: Path | None, wanted: Wanted) -> Probe | None:
+    """The probe in service there. Raises InputError where there is none, or where it is of another model."""
+    if folder is None:
+        return None
+    versions = Versions(folder)
+    version = versions.in_service()
+    if version is None:
+        raise InputError(f"no probe is in service in {folder}", hint="teach one: custodes similar teach")
+    taught = versions.load(version)
+    if taught.card.model != wanted.model:
+        raise InputError(
+            f"the probe in {folder} is of the model {shown(taught.card.model)!r}, and the vectors are of {shown(wanted.model)!r}",
+            hint="a probe reads the vectors of its own model only",
+        )
+    return Probe(version, taught)
 
 
 def rows_of(records: Mapping[int, ShardRecord]) -> int:

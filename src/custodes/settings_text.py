@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from custodes.authorities.settings import CallLimits, ListSettings
+from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
 from custodes.jurisdictions import PolicySettings
 from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
+from custodes.services.limits import CallLimits
 from custodes.serving.settings import ServeSettings
 
 __all__ = ["Setting", "configuration_text", "settings_of"]
@@ -111,6 +112,8 @@ TEMPLATE: Final = """\
 recipients = [{recipients}]
 # Keys (name+id+base64) that the authority signs its verdicts with. Only what one of them signed is imported (docs/formats/verdicts.md).
 #verifiers = []
+# Photos that look like confirmed ones, and wait for the authority's verdict, at most: so many can it judge. 0: it wants none.
+suspects_max = 1000
 # A throw-away authority made by `custodes init --demo-authority`, for trying things out; every report says so.
 demo = {demo}
 

@@ -76,7 +76,7 @@ def _warm_up(birth: Birth) -> None:
                 picture.convert(mode).save(out, kind, **options)
             data = out.getvalue()
             for sample in (data, data[: len(data) * 2 // 3], data[:40]):
-                examine_content(sample, birth.limits, birth.policy)
+                examine_content(sample, birth.limits, birth.policy, birth.recipe)
 
 
 def _trial(birth: Birth) -> Hello:
@@ -127,10 +127,11 @@ def _decoder(descriptor: int, parent: int, birth: Birth) -> NoReturn:
         os.dup2(descriptor, 0)
         os.closerange(3, 1 << 16)
         confine_decoder(birth.settings.memory_bytes_max, parent=parent, unsafe_no_jail=birth.settings.unsafe_no_jail)
+        square_bytes = birth.recipe.square_bytes if birth.recipe else 0
         os.write(0, READY)
         while data := _read_exactly(LENGTH.size):
             content = _read_exactly(LENGTH.unpack(data)[0])
-            _write_all(packed(examine_content(content, birth.limits, birth.policy)))
+            _write_all(packed(examine_content(content, birth.limits, birth.policy, birth.recipe), square_bytes))
             del content
     finally:
         os._exit(1)

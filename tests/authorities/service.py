@@ -10,9 +10,9 @@ from typing import Any, Self
 from aiohttp import web
 
 from custodes.authorities.base import Authority, Page, ResumeExpired
-from custodes.authorities.calls import Caller, CallLimits
 from custodes.errors import AuthorityError
 from custodes.lists.records import Record
+from custodes.services.calls import Caller, CallLimits
 
 
 @dataclass(frozen=True)

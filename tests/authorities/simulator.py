@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from custodes.authorities.base import Authority
-from custodes.authorities.calls import Caller, CallLimits
 from custodes.model import Entry
+from custodes.services.calls import Caller, CallLimits
 from tests.authorities.service import Fault, Mirror, Reply, Seen, Service, UndocumentedError, loopback
 
 SECRET = "hunter2|secret-token"

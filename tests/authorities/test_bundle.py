@@ -19,8 +19,7 @@ import pytest
 from custodes.authorities.base import Feedback, ResumeExpired, Verdict
 from custodes.authorities.bundle import Bundle, open_bundle_source
 from custodes.authorities.bundle_files import FolderFiles, WebFiles
-from custodes.authorities.calls import Caller
-from custodes.authorities.settings import BundleSettings, CallLimits
+from custodes.authorities.settings import BundleSettings
 from custodes.authorities.sync import sync
 from custodes.bundles.target import open_list, seal_list
 from custodes.crypto.keys import ListsKey
@@ -29,6 +28,7 @@ from custodes.durable import exclusive
 from custodes.errors import AuthorityError, ConfigError, InputError, StorageError
 from custodes.lists.store import ListStore
 from custodes.model import Entry, Kind
+from custodes.services.calls import Caller, CallLimits
 
 from .bundle_world import LIST, Served, StoppedError, World, entries, export_of, pages, refusal, said_of, taken, truth
 

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from custodes.authorities import ncmec, xml
+from custodes.authorities import ncmec
 from custodes.authorities.base import Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Caller
 from custodes.authorities.ncmec import ENVIRONMENTS, Ncmec
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
 from custodes.model import Kind
+from custodes.services import xml
+from custodes.services.calls import Caller
 from tests.authorities.ncmec_server import NAMESPACE, PASSWORD, USER, Item, NcmecServer
 from tests.authorities.service import Fault, Mirror, loopback
 
@@ -350,7 +351,7 @@ def test_more_elements_than_a_page_can_have_are_refused(monkeypatch: pytest.Monk
         with pytest.raises(AuthorityError):
             await pages_of(authority)
 
-    monkeypatch.setattr("custodes.authorities.xml.ELEMENTS_MAX", 100)
+    monkeypatch.setattr("custodes.services.xml.ELEMENTS_MAX", 100)
     run(check, filled(1, 10))
 
 

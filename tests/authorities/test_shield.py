@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from custodes.authorities import shield as module
-from custodes.authorities.calls import Caller
 from custodes.authorities.shield import Lookup, Shield
 from custodes.errors import AuthorityError, ConfigError, InternalError
 from custodes.model import Content, Kind, Meaning
+from custodes.services.calls import Caller
 from tests.authorities.service import Fault
 from tests.authorities.shield_server import PASSWORD, USER, ShieldServer
 from tests.authorities.simulator import BROKEN, SECRET, said, shown

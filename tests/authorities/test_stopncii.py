@@ -15,10 +15,10 @@ import pytest
 
 from custodes.authorities import stopncii
 from custodes.authorities.base import Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Caller
 from custodes.authorities.stopncii import ENVIRONMENTS, StopNcii, record_id
 from custodes.errors import AuthorityError, InputError
 from custodes.model import Kind
+from custodes.services.calls import Caller
 from tests.authorities.service import Fault, Mirror, loopback
 from tests.authorities.stopncii_server import FEEDBACK_KEY, FETCH_KEY, SUBSCRIPTION, Hash, StopNciiServer
 

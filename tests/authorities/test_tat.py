@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from custodes.authorities.base import Feedback, Verdict
-from custodes.authorities.calls import Caller
 from custodes.authorities.tat import ENVIRONMENTS, Tat
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.model import Kind
+from custodes.services.calls import Caller
 from tests.authorities.service import Fault
 from tests.authorities.simulator import BROKEN, SECRET, STOPPED, Known, read_form, said, shown
 from tests.authorities.tat_server import PASSWORD, USER, TatServer

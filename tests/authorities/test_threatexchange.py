@@ -12,10 +12,10 @@ import pytest
 
 from custodes.authorities import threatexchange
 from custodes.authorities.base import Feedback, ResumeExpired, Verdict
-from custodes.authorities.calls import Caller
 from custodes.authorities.threatexchange import ENVIRONMENTS, ThreatExchange
 from custodes.errors import AuthorityError, ConfigError, CustodesError, InputError
 from custodes.model import Kind, Role
+from custodes.services.calls import Caller
 from tests.authorities.service import Fault
 from tests.authorities.simulator import BROKEN, SECRET, STOPPED, Known, read_form, said, shown
 from tests.authorities.threatexchange_server import GROUP, TOKEN, ThreatExchangeServer

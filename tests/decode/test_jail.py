@@ -37,7 +37,7 @@ OBEDIENT = """
 import ctypes, os, struct, custodes.zygote as jail
 real, seen = jail.examine_content, [0]
 hoard = []
-def obey(data, limits, policy):
+def obey(data, limits, policy, recipe=None):
     seen[0] += 1
     if data == b'crash': ctypes.string_at(0)
     if data == b'crash unless first' and seen[0] > 1: ctypes.string_at(0)
@@ -52,10 +52,10 @@ def obey(data, limits, policy):
     if data == b'want': bytearray(200 << 20)
     if data == b'open': open('/etc/passwd')
     if data.startswith(b'say '): os.write(0, data[4:])
-    return real(data, limits, policy)
-def guarded(data, limits, policy):
+    return real(data, limits, policy, recipe)
+def guarded(data, limits, policy, recipe=None):
     try:
-        return obey(data, limits, policy)
+        return obey(data, limits, policy, recipe)
     except MemoryError:
         from custodes.decoding import Examined
         from custodes.model import Reason

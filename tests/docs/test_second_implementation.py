@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from custodes.cli.main import main
 
 LISTED = hashlib.md5(b"listed", usedforsecurity=False).hexdigest()
-COLUMNS = ("url", "md5", "sha1", "sha256", "key", "text", "width", "height", "status", "image")
+COLUMNS = ("url", "md5", "sha1", "sha256", "key", "text", "width", "height", "status", "language", "image")
 SHARD = ("index", "file", "first_row", "rows", "row_group", "group_row", "offset_bytes", "size_bytes", "stops_short")
 OPTIONS = (
     *("format", "columns", "header", "shard_rows_max", "body_bytes_max", "row_bytes_max"),

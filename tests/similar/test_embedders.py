@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from custodes.decoding import Recipe
 from custodes.demo import corpus
 from custodes.errors import CustodesError, InputError, WorldError
 from custodes.similar import embedders, models, onnx_file
 from custodes.similar.embedders import Embedder, EmbedderOptions, OnnxEmbedder, missing, open_embedder
 from custodes.similar.models import Card, Weights, card_of, cards, packaged_file
-from custodes.similar.pictures import Recipe
 from tests.similar import tiny_onnx
 from tests.similar.tiny_onnx import MEANS, SCORES, field, node, value
 

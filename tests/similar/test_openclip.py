@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from safetensors import numpy as arrays
 
+from custodes.decoding import Recipe
 from custodes.errors import InputError, WorldError
 from custodes.similar.embedders import EmbedderOptions, missing, open_embedder
 from custodes.similar.models import Card
 from custodes.similar.openclip import OpenClipEmbedder
-from custodes.similar.pictures import Recipe
 
 WEIGHTS = {"visual": np.array([[1, 0], [0, 1], [0, 0]], np.float32)}
 

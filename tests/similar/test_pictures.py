@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from custodes.similar.pictures import SIDE_MAX, Recipe, prepared, tensor
+from custodes.decoding import SIDE_MAX, Recipe
+from custodes.pictures import prepared, tensor
 
 
 def image(height: int, width: int) -> np.ndarray:

@@ -3,77 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from custodes.cli.main import cli
 from custodes.crypto.keys import SigningKey
 from custodes.errors import ConfigError, CustodesError, InputError, SourceError
-from custodes.handover.verdicts import Ruling, Verdict, make_verdicts
-from custodes.lists.container import Provenance
-from custodes.model import Entry, Kind
+from custodes.handover.verdicts import Ruling
 from custodes.scan.shard import finding_namer
 from custodes.similar.probe import held_out
 from custodes.similar.versions import Versions
+from tests.similar.looping import FILES, KEY, LISTED, REJECTED, ROWS, Loop, first_words, looped
 from tests.similar.teaching import photos
-from tests.stored import Earlier, earlier, md5_of
-
-KEY = SigningKey("authority.example", Ed25519PrivateKey.from_private_bytes(bytes([1] * 32)))
-FILES, ROWS = 3, 120
-LISTED, CONFIRMED, REJECTED = range(10), range(10, 50), range(50, 110)
-
-
-@dataclass(frozen=True)
-class Loop:
-    """A run with vectors; photos of a kind lean one way, whether anybody knows them or not."""
-
-    home: Path
-    past: Earlier
-
-    def verdicts(
-        self, said: dict[int, Ruling], name: str = "verdicts.json", day: int = 1, key: SigningKey = KEY
-    ) -> Path:
-        named = finding_namer(self.past.run.manifest, self.past.site.run_key())
-        given = [Verdict(finding=named(row // ROWS, row % ROWS), verdict=ruling) for row, ruling in said.items()]
-        path = self.home / name
-        path.write_bytes(make_verdicts(given, key, datetime(2026, 3, day, tzinfo=UTC)))
-        return path
-
-    def run(self, *arguments: str | Path) -> str:
-        config = ("--config", str(self.past.site.path))
-        result = CliRunner().invoke(cli, [*map(str, arguments), *config], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        return result.output
-
-    def teach(self, *arguments: str | Path) -> str:
-        given = ("--vectors", self.home / "vectors", "--model", "numbers", "--out", self.home / "probes", *arguments)
-        return self.run("similar", "teach", self.past.run.path, *given)
-
-
-def first_words() -> dict[int, Ruling]:
-    return dict.fromkeys(CONFIRMED, Ruling.CONFIRMED) | dict.fromkeys(REJECTED, Ruling.NOT)
 
 
 @pytest.fixture
 def loop(tmp_path: Path) -> Loop:
-    past = earlier(tmp_path / "run", FILES, ROWS)
-    entries = [Entry(Kind.MD5, md5_of(row), str(row), "A") for row in LISTED]
-    past.site.lists().import_entries("known", entries, Provenance(source="test", scheme="iwf"))
-    text = past.site.path.read_text().replace("#verifiers = []", f'verifiers = ["{KEY.verifier}"]')
-    past.site.path.write_text(text)
-    vectors = np.concatenate([photos(50, 3, 1), photos(60, -0.5, 2), photos(FILES * ROWS - 110, 0, 3)])
-    (tmp_path / "vectors").mkdir()
-    for number in range(FILES):
-        part = vectors[number * ROWS : (number + 1) * ROWS].astype("<f2")
-        np.save(tmp_path / "vectors" / f"{number:03}.npy", part)
-    return Loop(tmp_path, past)
+    return looped(tmp_path)
 
 
 def test_a_probe_is_taught_from_verdicts_and_matches(loop: Loop) -> None:

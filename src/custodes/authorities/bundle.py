@@ -26,7 +26,6 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from custodes.authorities.base import Feedback, Page, ResumeExpired
 from custodes.authorities.bundle_files import BundleFiles, FolderFiles, WebFiles
-from custodes.authorities.calls import Caller, CallLimits
 from custodes.authorities.settings import BundleSettings
 from custodes.bundles.target import Said, open_list, target_name
 from custodes.crypto.keys import read_private
@@ -37,6 +36,7 @@ from custodes.lists.formats.own import OwnHeader, read_own
 from custodes.lists.formats.reading import Reading
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind
+from custodes.services.calls import Caller, CallLimits
 
 __all__ = ["Bundle", "open_bundle_source"]
 

@@ -20,8 +20,8 @@ import msgspec
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
-from custodes.authorities.calls import Caller, RefusedError
 from custodes.errors import AuthorityError
+from custodes.services.calls import Caller, RefusedError
 
 __all__ = ["BundleFiles", "FolderFiles", "WebFiles"]
 

@@ -10,10 +10,10 @@ from typing import Final
 from custodes.authorities import ncmec, stopncii, tat, threatexchange
 from custodes.authorities.base import Authority
 from custodes.authorities.bundle import Bundle, open_bundle_source
-from custodes.authorities.calls import Caller
-from custodes.authorities.credentials import Credentials, load_credentials
 from custodes.authorities.settings import ListSettings
 from custodes.errors import ConfigError
+from custodes.services.calls import Caller
+from custodes.services.credentials import Credentials, load_credentials
 
 __all__ = ["Surroundings", "connect"]
 

@@ -23,12 +23,12 @@ import msgspec
 
 from custodes.authorities.answers import text_of
 from custodes.authorities.base import Environment, Feedback, Page, Verdict
-from custodes.authorities.calls import Answer, Caller
 from custodes.authorities.walking import going_on, still_good, stopped_walk, unreadable
-from custodes.authorities.xml import read_xml
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind
+from custodes.services.calls import Answer, Caller
+from custodes.services.xml import read_xml
 
 __all__ = ["ENVIRONMENTS", "Group", "Ncmec"]
 
@@ -126,7 +126,7 @@ class Ncmec:
         asked = {walk.next}
         while True:
             answer = await self._ask(walk)
-            result = read_xml(answer, "queryResult", _NAMESPACE)
+            result = read_xml(answer, ("queryResult",), _NAMESPACE)
             records, skipped = self._records(result)
             following = (result.findtext("paging/next") or "").strip()
             if not following:
@@ -142,7 +142,7 @@ class Ncmec:
 
     async def status(self) -> str:
         """See ``Authority.status``: the member that the credentials belong to."""
-        found = read_xml(await self._caller.get("/v2/status"), "status", _NAMESPACE).find("member")
+        found = read_xml(await self._caller.get("/v2/status"), ("status",), _NAMESPACE).find("member")
         if found is None or not _MEMBER.fullmatch(found.get("id", "")):
             raise AuthorityError("NCMEC's status names no member")
         kind = "production" if self.production else "test"
@@ -153,7 +153,7 @@ class Ncmec:
         answer = await self._caller.get("/v2/categorizations")
         return tuple(
             Group(_label(group.get("name")), group.get("allowMultiple") == "true", _guids(group, "categorization"))
-            for group in read_xml(answer, "availableCategorizations", _NAMESPACE).iter("group")
+            for group in read_xml(answer, ("availableCategorizations",), _NAMESPACE).iter("group")
         )
 
     async def feedback_reasons(self, kind: Kind) -> dict[str, str]:
@@ -233,7 +233,7 @@ class Ncmec:
     async def _reasons(self, name: str) -> dict[str, str]:
         """Reasons to dispute a fingerprint of this type, name -> GUID, as this environment has them."""
         answer = await self._caller.get(f"/v2/feedback/{name}/reasons")
-        found = read_xml(answer, "availableFeedbackReasons", _NAMESPACE)
+        found = read_xml(answer, ("availableFeedbackReasons",), _NAMESPACE)
         return _guids(found, "reason", name)
 
     async def _guid(self, name: str, reason: str) -> str:

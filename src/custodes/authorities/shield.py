@@ -21,7 +21,7 @@ from custodes.lists.meaning import Meanings, meaning_of
 from custodes.model import Content, Kind, Meaning, Role, Signal
 
 if TYPE_CHECKING:  # whoever reads the settings alone needs no client
-    from custodes.authorities.calls import Answer, Caller
+    from custodes.services.calls import Answer, Caller
 
 __all__ = ["DETECTOR", "Lookup", "Shield", "ShieldSettings"]
 

@@ -18,11 +18,11 @@ import msgspec
 
 from custodes.authorities.answers import text_of
 from custodes.authorities.base import Environment, Feedback, Page, Verdict
-from custodes.authorities.calls import Answer, Caller
 from custodes.authorities.walking import going_on, still_good, stopped_walk, unreadable
 from custodes.errors import AuthorityError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind
+from custodes.services.calls import Answer, Caller
 
 __all__ = ["ENVIRONMENTS", "StopNcii", "record_id"]
 

@@ -16,10 +16,10 @@ from urllib.parse import urlencode
 
 from custodes.authorities.answers import hex_value, number_of, reason_of, text_of
 from custodes.authorities.base import Environment, Feedback, Page
-from custodes.authorities.calls import Caller, RefusedError
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind
+from custodes.services.calls import Caller, RefusedError
 
 __all__ = ["ENVIRONMENTS", "Tat"]
 

@@ -18,11 +18,11 @@ import msgspec
 
 from custodes.authorities.answers import hex_value, number_of, reason_of, text_of
 from custodes.authorities.base import Environment, Feedback, Page, ResumeExpired, Verdict
-from custodes.authorities.calls import Caller
 from custodes.authorities.walking import going_on, stopped_walk
 from custodes.errors import AuthorityError, ConfigError, InputError
 from custodes.lists.records import Record
 from custodes.model import Entry, Kind, Role
+from custodes.services.calls import Caller
 
 __all__ = ["ENVIRONMENTS", "ThreatExchange"]
 

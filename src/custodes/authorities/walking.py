@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from custodes.authorities.base import ResumeExpired
-from custodes.authorities.calls import RefusedError
+from custodes.services.calls import RefusedError
 
 __all__ = ["PLACE_S_MAX", "going_on", "still_good", "stopped_walk", "unreadable"]
 

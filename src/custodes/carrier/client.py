@@ -32,7 +32,7 @@ from custodes.carrier.protocol import (
     Start,
 )
 from custodes.channel import Frames, send
-from custodes.errors import InternalError, JailError, SourceError, WorldError
+from custodes.errors import ExitCode, InputError, InternalError, JailError, SourceError, WorldError
 from custodes.model import Reason
 from custodes.sources.base import Plan, ShardSpec
 
@@ -40,6 +40,9 @@ __all__ = ["Carrier", "UnreadError"]
 
 SILENCE_S_MAX: Final = 60.0
 """A carrier sends a pulse every second; after this long without one it is taken for dead."""
+
+LOADING_S_MAX: Final = 600.0
+"""So long a carrier may be silent while it loads a model."""
 
 STARTS_MAX: Final = 3
 
@@ -81,6 +84,9 @@ PASSED_ON: Final = (
 CREDENTIALS: Final = ("AWS_", "GOOGLE_", "AZURE_", "FSSPEC_")
 """Passed on only to a carrier that reads a remote dataset."""
 
+DEVICES: Final = ("CUDA_", "NVIDIA_", "LD_LIBRARY_PATH")
+"""Passed on only to a carrier that runs a model on a GPU."""
+
 
 class UnreadError(WorldError):
     """Nothing that reads a shard of images lives to the end of it. The shard is not done; others may well be."""
@@ -105,7 +111,7 @@ class Carrier:
         self._reader: threading.Thread | None = None
         self._batches: dict[int, _Batch] = {}
         self._numbers = count()
-        self.confinement = ""
+        self.confinement = self.model_sha256 = ""
         self.pulse = Pulse()
 
     def __enter__(self) -> Self:
@@ -212,19 +218,20 @@ class Carrier:
             [sys.executable, "-P", "-m", "custodes.carrier.process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(remote=any("://" in path for path in self._start.readable)),
+            env=environment(self._start),
         )
         assert process.stdin is not None
         with contextlib.suppress(OSError):
             send(process.stdin.fileno(), self._start)
-        stream = replies(process)
+        stream = replies(process, LOADING_S_MAX if self._start.model else SILENCE_S_MAX)
         reply = next(stream, None)
         if not isinstance(reply, Ready):
             reap(process)
             if isinstance(reply, Problem):
-                raise JailError(reply.message, hint=reply.hint or None)
+                kind = InputError if reply.exit_code == ExitCode.INPUT else JailError
+                raise kind(reply.message, hint=reply.hint or None)
             return None
-        self.confinement = reply.confinement
+        self.confinement, self.model_sha256 = reply.confinement, reply.model_sha256
         self._reader = threading.Thread(target=self._listen, args=(process, stream), daemon=True)
         self._reader.start()
         return process
@@ -235,6 +242,8 @@ class Carrier:
             for reply in stream:
                 if isinstance(reply, Pulse):
                     self.pulse = reply
+                elif isinstance(reply, Carried) and not self._fits(reply):
+                    break  # it sent what it must not, as below
                 elif (batch := self._batches.get(reply.batch)) is not None:
                     batch.replies.put(reply)
         except InternalError:
@@ -243,6 +252,11 @@ class Carrier:
         with self._lock:
             self._end(process)
             reap(process)
+
+    def _fits(self, carried: Carried) -> bool:
+        """Whether a vector has as many numbers as the model gives."""
+        model = self._start.model
+        return not carried.vector or (model is not None and len(carried.vector) == model.vector_bytes)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         """End a process, if it is still the one in use, and tell whoever waits for it."""
@@ -277,12 +291,14 @@ def grouped(items: Sequence[tuple[int, str]], size: int) -> Iterator[list[tuple[
         yield group
 
 
-def replies(process: subprocess.Popen[bytes]) -> Iterator[Any]:
-    """What a carrier says, until it ends or has been silent for too long."""
+def replies(process: subprocess.Popen[bytes], first_s: float = SILENCE_S_MAX) -> Iterator[Any]:
+    """What a carrier says, until it ends or has been silent for too long. ``first_s``: how long that is before its first word."""
     assert process.stdout is not None
     pipe = process.stdout.fileno()
     frames = Frames(Reply, REPLY_BYTES_MAX)
-    while select.select([pipe], [], [], SILENCE_S_MAX)[0] and (data := os.read(pipe, 1 << 18)):
+    patience_s = first_s
+    while select.select([pipe], [], [], patience_s)[0] and (data := os.read(pipe, 1 << 18)):
+        patience_s = SILENCE_S_MAX
         yield from frames.feed(data)
 
 
@@ -296,11 +312,10 @@ def reap(process: subprocess.Popen[bytes]) -> None:
                 pipe.close()
 
 
-def environment(*, remote: bool) -> dict[str, str]:
+def environment(start: Start) -> dict[str, str]:
     """The variables that a carrier sees."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in PASSED_ON or (remote and name.startswith(CREDENTIALS))
-    }
+    more: tuple[str, ...] = CREDENTIALS if any("://" in path for path in start.readable) else ()
+    if start.model and start.model.device == "cuda":
+        more += DEVICES
+    kept = {name: value for name, value in os.environ.items() if name in PASSED_ON or name.startswith(more)}
     return kept | ENVIRONMENT

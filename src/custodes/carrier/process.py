@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -28,6 +28,7 @@ from custodes.carrier.protocol import (
     Carried,
     Done,
     FetchLinks,
+    Model,
     PdqCarried,
     Problem,
     Pulse,
@@ -47,10 +48,13 @@ from custodes.model import Content, Reason
 from custodes.net import Fetched, Fetcher
 from custodes.sources.base import ImageItem
 
+if TYPE_CHECKING:
+    from custodes.carrier.embedding import Embedding
+
 __all__ = ["main"]
 
 BACKLOG_MAX = 64
-"""Images waiting for a decoder, above which nothing more is fetched or read."""
+"""Images waiting for a decoder, or for the model, above which nothing more is fetched or read."""
 
 PULSE_S = 1.0
 TALK_S = 0.02
@@ -122,24 +126,25 @@ class Loop:
         self._requests = requests
         self._selector = selectors.DefaultSelector()
         jail = JailSettings(decoders=start.decoders, unsafe_no_jail=start.unsafe_no_jail)
-        self._jail = Jail(start.image, start.policy, self._selector, jail)
+        recipe = start.model.recipe if start.model else None
+        self._jail = Jail(start.image, start.policy, self._selector, jail, recipe)
         self._fetcher = Fetcher(start.fetch, self._selector, unsafe_allow_loopback=start.unsafe_allow_loopback)
-        confine_carrier(start.readable, unsafe_no_jail=start.unsafe_no_jail)
+        self._model = confined(start, self._selector)
         self._selector.register(0, selectors.EVENT_READ, self._read_requests)
         self._batches: dict[int, Links | Items] = {}
         self._waiting: dict[int, Carried] = {}
         self._open: Counter[int] = Counter()
         self._answered: Counter[int] = Counter()
         self._names = count()
-        self._out: list[object] = [Ready(self._jail.confinement)]
+        self._out: list[object] = [Ready(self._jail.confinement, self._model.sha256 if self._model else "")]
         self._pulse_at = 0.0
         self._talk_at = 0.0
         self._closed = False
 
     @property
     def backlog(self) -> int:
-        """Images that wait for a decoder."""
-        return self._jail.backlog
+        """Images that wait for a decoder or for the model."""
+        return self._jail.backlog + (self._model.backlog if self._model else 0)
 
     def run(self) -> None:
         """Work until the other side closes."""
@@ -155,6 +160,9 @@ class Loop:
                 self._take_fetched(fetched)
             while self._jail.results:
                 self._take_examined(*self._jail.results.popleft())
+            while self._model and self._model.results:
+                number, vector = self._model.results.popleft()
+                self._settle(number, msgspec.structs.replace(self._waiting[number], vector=vector))
             self._pulse()
 
     def _read_requests(self, _mask: int) -> None:
@@ -249,7 +257,11 @@ class Loop:
             height=min(examined.height, INT32_MAX),
             pdq=[PdqCarried(min(pdq.frame, INT32_MAX), pdq.quality, pdq.code, pdq.reflections) for pdq in examined.pdq],
         )
-        self._settle(number, carried)
+        if self._model and examined.square:
+            self._waiting[number] = carried
+            self._model.submit(number, examined.square)
+        else:
+            self._settle(number, carried)
 
     def _settle(self, number: int, carried: Carried) -> None:
         del self._waiting[number]
@@ -264,6 +276,25 @@ class Loop:
         self._talk_at = now + TALK_S
         out, self._out = self._out, []
         send(1, *out)
+
+
+def confined(start: Start, selector: selectors.BaseSelector) -> Embedding | None:
+    """Give up all files but those that are read, for good, and load the model, if there is one.
+
+    Landlock holds the thread that asks for it and those that this one starts later, and what runs models starts threads when it is imported: so it is imported
+    afterwards. With a GPU before: its driver opens devices. Threads that it starts then are not held by Landlock.
+    """
+    model = start.model
+    early = loaded(model, selector) if model and model.device == "cuda" else None
+    confine_carrier([*start.readable, *([model.file] if model else ())], unsafe_no_jail=start.unsafe_no_jail)
+    return early or (loaded(model, selector) if model else None)
+
+
+def loaded(model: Model, selector: selectors.BaseSelector) -> Embedding:
+    """The model, ready for images. Its thread starts with the first of them."""
+    from custodes.carrier.embedding import Embedding, opened  # noqa: PLC0415 - takes longer to import than all the rest
+
+    return Embedding(opened(model), model, selector)
 
 
 def read_files(request: ReadFiles) -> Iterator[ImageItem]:
@@ -301,7 +332,7 @@ def main() -> None:
     try:
         loop = Loop(start, frames)
     except CustodesError as error:
-        send(1, Problem(-1, str(error), error.hint or ""))
+        send(1, Problem(-1, str(error)[:4000], error.hint or "", int(error.exit_code)))
         sys.exit(int(error.exit_code))
     for request in pending:
         loop.accept(request)

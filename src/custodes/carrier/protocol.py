@@ -6,12 +6,13 @@ hostile: fixed types, closed sets of names, bounded lengths.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from custodes.decoding import DecodePolicy, ImageLimits
+from custodes.decoding import DecodePolicy, ImageLimits, Recipe
+from custodes.errors import ExitCode
 from custodes.model import Digests, Pdq, Reason
 from custodes.net import FetchLimits
 from custodes.sources.base import Plan, ShardSpec
@@ -21,6 +22,7 @@ __all__ = [
     "Carried",
     "Done",
     "FetchLinks",
+    "Model",
     "Problem",
     "Pulse",
     "ReadFiles",
@@ -37,6 +39,26 @@ INT32_MAX = (1 << 31) - 1
 Int32 = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
 
+VECTOR_BYTES_MAX = 1 << 15
+"""Of a vector of 16,384 numbers in fp16."""
+
+
+class Model(msgspec.Struct, frozen=True):
+    """A model to make vectors with, as it was found. ``card`` is its card in JSON, with one digest: who does not run it need not know more."""
+
+    card: bytes
+    recipe: Recipe
+    dimension: int
+    file: str
+    device: Literal["cpu", "cuda"] = "cpu"
+    accept_tainted: bool = False
+
+    @property
+    def vector_bytes(self) -> int:
+        """Of a vector in fp16."""
+        return 2 * self.dimension
+
+
 class Start(msgspec.Struct, frozen=True, tag=True):
     """First message to a carrier: the limits that it works under."""
 
@@ -48,6 +70,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     unsafe_no_jail: bool = False
     readable: tuple[str, ...] = ()
     """Paths that the carrier may read: the dataset, if it holds images."""
+    model: Model | None = None
 
 
 class FetchLinks(msgspec.Struct, frozen=True, tag=True):
@@ -79,6 +102,8 @@ class Ready(msgspec.Struct, frozen=True, tag=True):
     """The carrier and its jail stand."""
 
     confinement: Short
+    model_sha256: Short = ""
+    """Of the file of the model that it runs."""
 
 
 class PdqCarried(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +133,8 @@ class Carried(msgspec.Struct, frozen=True, tag=True, kw_only=True, omit_defaults
     sha1: Annotated[bytes, Meta(max_length=20)] = b""
     sha256: Annotated[bytes, Meta(max_length=32)] = b""
     pdq: Annotated[list[PdqCarried], Meta(max_length=200)] = []
+    vector: Annotated[bytes, Meta(max_length=VECTOR_BYTES_MAX)] = b""
+    """fp16, little-endian, where there is a model; all zero where it saw no direction in the image."""
 
     def digests(self) -> Digests | None:
         """The digests, if there were bytes to digest."""
@@ -132,6 +159,7 @@ class Problem(msgspec.Struct, frozen=True, tag=True):
     batch: int
     message: Annotated[str, Meta(max_length=4000)]
     hint: Annotated[str, Meta(max_length=4000)] = ""
+    exit_code: int = int(ExitCode.WORLD)
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):

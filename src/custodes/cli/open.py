@@ -2,45 +2,199 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import msgspec
 
 from custodes.cli.options import as_json, config_unused, json_option, printable
-from custodes.errors import ExitCode, InputError
-from custodes.handover.finding import Finding, open_bundle
+from custodes.crypto.keys import VerifierKey, load_signing_key
+from custodes.durable import replace_file
+from custodes.errors import ConfigError, ExitCode, InputError
+from custodes.handover.finding import BundleHeader, Finding, open_bundle
+from custodes.handover.incident import folded, named_by_findings
+from custodes.handover.index_page import Index, csv_index, html_index, summary, suspicion_text, text_index
+from custodes.handover.judging import Judgement, judgements_in, runs_of, verdicts_on
+from custodes.handover.package import SEALED_SUFFIX, Opened, open_package, read_package
+from custodes.handover.verdicts import make_verdicts
+from custodes.model import Meaning
 
 __all__ = ["open_bundle_command"]
 
+PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Content:
+    """What was in the files: as incidents, and line by line as it was told."""
+
+    index: Index
+    lines: Sequence[msgspec.Struct]
+    told: Sequence[str]
+
+
+class Answer(NamedTuple):
+    """What the authority says, and who signs it."""
+
+    key: Path | None
+    table: Path | None
+    said: Sequence[Judgement]
+
 
 @click.command("open")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=PATH)
 @click.option(
-    "--identity",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="KEYFILE",
-    help="The authority's secret key (AGE-SECRET-KEY-1…).",
+    "--identity", required=True, type=PATH, metavar="KEYFILE", help="The authority's secret key (AGE-SECRET-KEY-1…)."
 )
+@click.option(
+    "--reporter", "reporters", multiple=True, metavar="KEYLINE", help="The public key of a reporter (NAME+ID+KEY), or a file of them; needed for packages."
+)  # fmt: skip
+@click.option("--out", type=PATH, metavar="FILE", help="Write what was sealed to FILE, once all of it is verified.")
+@click.option("--html", type=PATH, metavar="FILE", help="Write a page to read and print.")
+@click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a table, with columns for verdicts.")
+@click.option(
+    "--defang", is_flag=True, help="Show links so that no viewer makes links of them: hxxps://images[.]example."
+)
+@click.option("--verdicts", type=PATH, metavar="FILE", help="Write signed verdicts to FILE.")
+@click.option("--key", type=PATH, metavar="KEYFILE", help="The key that signs them, with its .vkey beside it.")
+@click.option("--judged", type=PATH, metavar="FILE", help="The table of --csv, with verdicts filled in.")
+@click.option("--confirm", multiple=True, metavar="ID", help="Confirm an incident: all findings of it.")
+@click.option("--reject", multiple=True, metavar="ID", help="Say that it is not.")
+@click.option("--unsure", multiple=True, metavar="ID", help="Say that it cannot be told.")
+@click.option("--class", "class_", type=click.Choice([each.value for each in Meaning]), help="Of what --confirm names.")
 @config_unused
 @json_option
-def open_bundle_command(files: tuple[Path, ...], identity: Path, *, json_: bool) -> int:
-    """Open sealed findings, for the authority that they are sealed to. FILES are .age files, or directories of them.
+def open_bundle_command(
+    files: tuple[Path, ...],
+    identity: Path,
+    reporters: tuple[str, ...],
+    out: Path | None,
+    html: Path | None,
+    table: Path | None,
+    verdicts: Path | None,
+    key: Path | None,
+    judged: Path | None,
+    confirm: tuple[str, ...],
+    reject: tuple[str, ...],
+    unsure: tuple[str, ...],
+    class_: str | None,
+    *,
+    defang: bool,
+    json_: bool,
+) -> int:
+    """Open packages and sealed findings, for the authority that they are sealed to. FILES are .age files, or directories of them.
 
-    Works offline and writes nothing to disk. With --json: one line a finding.
+    Works offline, and writes nothing to disk but what you ask for. With --json: one line an incident (after its package) or a finding.
     """
-    secret = read_text(identity)
-    opened = [finding for path in sealed_files(files) for finding in opened_file(path, secret)]
-    findings = list({finding.id: finding for finding in opened}.values())  # of one told twice, the later
+    said = [Judgement(name, "confirmed", class_ or "", "--confirm") for name in confirm]
+    said += [Judgement(name, "not", "", "--reject") for name in reject]
+    said += [Judgement(name, "unsure", "", "--unsure") for name in unsure]
+    if verdicts is None and (said or judged or key or class_):
+        raise InputError("there is no file to write verdicts to", hint="name it: --verdicts FILE --key KEYFILE")
+    content = opened(sealed_files(files), read_text(identity), reporters)
+    index = replace(content.index, defang=defang)
+    wrote = [
+        *write(verdicts, lambda: signed_verdicts(index, Answer(key, judged, said))),  # first: it may be refused
+        *write(out, lambda: b"".join(msgspec.json.encode(line) + b"\n" for line in content.lines)),
+        *write(html, lambda: html_index(index).encode()),
+        *write(table, lambda: csv_index(index).encode()),
+    ]
     if json_:
-        for finding in findings:
-            as_json(finding)
+        for line in content.lines:
+            as_json(line)
     else:
-        repeats = f" ({len(opened) - len(findings)} repeats folded)" if len(opened) > len(findings) else ""
-        click.echo(f"{len(findings)} {'finding' if len(findings) == 1 else 'findings'}{repeats}")
-        for finding in findings:
-            click.echo("\n" + describe(finding))
-    return ExitCode.FOUND if findings else ExitCode.NOTHING_FOUND
+        shown = summary(index) if wrote else (not defang and content.told) or text_index(index)
+        click.echo("\n".join([*shown, *wrote]))
+    return ExitCode.FOUND if index.incidents else ExitCode.NOTHING_FOUND
+
+
+def write(path: Path | None, content: Callable[[], bytes]) -> Iterator[str]:
+    """Make a file, if it is asked for: it has its name only when it is whole. Says that it is there."""
+    if path is not None:
+        replace_file(path, content())
+        yield f"wrote {printable(str(path))}"
+
+
+def signed_verdicts(index: Index, answer: Answer) -> bytes:
+    """The file that goes back to the reporter."""
+    if answer.key is None:
+        raise InputError("verdicts are signed, and no key is given", hint="name it: --key KEYFILE")
+    said = [*answer.said, *(judgements_in(read_bytes(answer.table)) if answer.table else ())]
+    verdicts = verdicts_on(index.incidents, said)
+    return make_verdicts(verdicts, load_signing_key(answer.key), datetime.now(UTC), runs_of(index.incidents, verdicts))
+
+
+def opened(paths: Sequence[Path], secret: str, reporters: Sequence[str]) -> Content:
+    """What is in the files. Raises InputError where one cannot be opened, or where they do not belong together."""
+    packages = [path for path in paths if path.name.endswith(SEALED_SUFFIX)]
+    if not packages:
+        return opened_bundles(paths, secret)
+    if len(packages) < len(paths):
+        raise InputError(
+            "these are packages and bundles of findings", hint="open them apart: a package ends in .custodes.age"
+        )
+    return opened_packages(packages, secret, [key for text in reporters for key in reporter_keys(text)])
+
+
+def opened_packages(paths: Sequence[Path], secret: str, keys: Sequence[VerifierKey]) -> Content:
+    """Packages, as incidents: of one that is told twice the later word counts."""
+    if not keys:
+        raise InputError(
+            "whose packages do you take? no key of a reporter is given", hint="name it: --reporter KEYLINE, as the reporter gave it to you"
+        )  # fmt: skip
+    found = sorted(
+        (opened_package(path, secret, keys) for path in paths),
+        key=lambda each: datetime.fromisoformat(each.header.about.made_at),
+    )
+    index = Index(tuple(folded(incident for each in found for incident in each.incidents)), tuple(found))
+    if len(index.environments) > 1:
+        raise InputError("these are packages of test and of production", hint="open them apart")
+    return Content(index, [line for each in found for line in (each.header, *each.incidents)], ())
+
+
+def opened_package(path: Path, secret: str, keys: Sequence[VerifierKey]) -> Opened:
+    """One of them. Raises InputError, naming the file."""
+    try:
+        return open_package(read_package(path), secret, keys)
+    except InputError as error:
+        raise InputError(f"{path}: {error}", hint=error.hint) from error
+
+
+def opened_bundles(paths: Sequence[Path], secret: str) -> Content:
+    """Bundles of findings: of one that is told twice, the later."""
+    bundles = [opened_file(path, secret) for path in paths]
+    told = [finding for _, findings in bundles for finding in findings]
+    findings = list({finding.id: finding for finding in told}.values())
+    repeats = f" ({len(told) - len(findings)} repeats folded)" if len(told) > len(findings) else ""
+    index = Index(tuple(named_by_findings(findings, demo=any(header.demo for header, _ in bundles))))
+    lines = [f"{len(findings)} {'finding' if len(findings) == 1 else 'findings'}{repeats}"]
+    return Content(index, findings, [*lines, *("\n" + describe(finding) for finding in findings)])
+
+
+def reporter_keys(text: str) -> list[VerifierKey]:
+    """The key of a line, or those of the lines of a file. Raises ConfigError."""
+    try:
+        lines = Path(text).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):  # no file, or no name of one
+        lines = [text]
+    try:
+        return [VerifierKey.parse(line) for line in map(str.strip, lines) if line and not line.startswith("#")]
+    except ConfigError as error:
+        raise ConfigError(
+            f"--reporter: {error}", hint="give the line as the reporter gave it, or a file of such lines"
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file. Raises InputError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def read_text(path: Path) -> str:
@@ -53,10 +207,10 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def opened_file(path: Path, secret: str) -> tuple[Finding, ...]:
+def opened_file(path: Path, secret: str) -> tuple[BundleHeader, list[Finding]]:
     """The findings of one sealed file. Raises InputError, naming the file, if it cannot be opened."""
     try:
-        return tuple(open_bundle(path.read_bytes(), secret)[1])
+        return open_bundle(path.read_bytes(), secret)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
@@ -98,6 +252,7 @@ def fields_of(finding: Finding) -> list[tuple[str, str]]:
         ("dataset", f"{finding.dataset}, {finding.file} row {finding.row}"),
         ("row key", finding.row_key),
         ("found", f"{finding.found_at} by pass {' and '.join(finding.passes)}; viewed by a person: no"),
+        ("suspicion", suspicion_text(finding.suspicion) if finding.suspicion else ""),
         ("outcome", f"{finding.outcome} ({finding.reason})"),
         (
             "fetched",

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from custodes.authorities.calls import Caller
-from custodes.authorities.credentials import load_credentials
 from custodes.authorities.shield import DETECTOR, FIELDS, Lookup, Shield
 from custodes.carrier.protocol import Carried
 from custodes.config import Site
 from custodes.errors import AuthorityError, ConfigError
 from custodes.lists.matcher import MatchSettings
 from custodes.model import Content, Signal
+from custodes.services.calls import Caller
+from custodes.services.credentials import load_credentials
 
 __all__ = ["Remote", "Said", "connected"]
 

@@ -13,6 +13,7 @@ from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.errors import ExitCode, InputError
 from custodes.jobs import Job, ScanRequest, prepare_scan
+from custodes.scan.embedding import EmbedRequest
 from custodes.scan.progress import Progress
 from custodes.scan.report import RunReport
 from custodes.scan.run import retry_reasons
@@ -85,6 +86,30 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--unsafe-no-jail", is_flag=True, help="Decode without confinement where the kernel has none. Every report says so."
 )
+@click.option(
+    "--embed",
+    default=None,
+    metavar="MODEL",
+    help="Make a vector of each image, too, by this model (custodes similar models) or card FILE.toml.",
+)
+@click.option(
+    "--embed-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    metavar="PATH",
+    help="The model's file, where its package or hub does not have it.",
+)
+@click.option(
+    "--embed-device",
+    type=click.Choice(["cpu", "cuda"]),
+    default=None,
+    help="Where the model runs (default: cpu).",
+)
+@click.option(
+    "--accept-tainted",
+    is_flag=True,
+    help="Use the model even if abuse material is known to be in what it was trained on. Every report says so.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_option
 @json_option
@@ -112,6 +137,7 @@ def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
         ),
         retry=[reason for text in options["retry"] for reason in retry_reasons(text)],
         workers=options["workers"],
+        embed=embed_of(options),
     )
     report = conduct(prepare_scan(site, request), quiet=options["quiet"])
     say(report, json_=options["json_"])
@@ -122,6 +148,19 @@ IN_SWAP: Final = (
     "the lists' memory could not be locked, so it may have reached swap: raise the limit (ulimit -l, LimitMEMLOCK=) "
     "above the size of the lists, or encrypt swap"
 )
+
+
+def embed_of(options: dict[str, Any]) -> EmbedRequest | None:
+    """The model to make vectors with, if one is asked for."""
+    model, file, device = options["embed"], options["embed_file"], options["embed_device"]
+    if model is None:
+        if file or device or options["accept_tainted"]:
+            raise InputError(
+                "--embed-file, --embed-device and --accept-tainted are about a model, and none is named",
+                hint="name it with --embed, or leave them out",
+            )
+        return None
+    return EmbedRequest(model, file, device or "cpu", options["accept_tainted"])
 
 
 def passes_of(text: str | None) -> tuple[str, ...] | None:

@@ -32,6 +32,7 @@ from custodes.scan.rematch import rematch_shards
 from custodes.scan.run import plan_of
 from custodes.scan.settings import PACE, ScanSettings
 from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
+from custodes.scan.suspects import process_suspects
 
 __all__ = ["main"]
 
@@ -90,7 +91,7 @@ class Worker:
         plan = plan_of(run.manifest)
         settings = settings_of(run, site)
         readable = tuple(file.path for file in plan.files) if plan.holds_images else ()
-        ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers))
+        ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers, hello.model))
         self._parent = RunDirectory.open(Path(hello.parent), site.run_key()) if hello.parent else None
         self._ticker = ticker
         shelf = Shelf({item.id: item.version for item in run.manifest.lists}, hello.shelf)
@@ -108,15 +109,20 @@ class Worker:
 
     def taken(self, waiting: SimpleQueue[ShardJob]) -> list[ShardJob]:
         """A job; in a rematch, where one thread works, all that wait: they are judged together."""
-        return [waiting.get() for _ in range(waiting.qsize() if self._parent else 1)]
+        return [waiting.get() for _ in range(waiting.qsize() if self._rematches else 1)]
+
+    @property
+    def _rematches(self) -> bool:
+        return self._parent is not None and self._tools.settings.similar is None
 
     def work(self, jobs: list[ShardJob]) -> Iterator[tuple[ShardJob, ShardReport | CustodesError]]:
         """What became of each job, as it does."""
-        if self._parent:
+        if self._parent is not None and self._rematches:
             yield from rematch_shards(jobs, self._tools, self._parent)
             return
         for job in jobs:
-            report = process_shard(job, self._tools)
+            parent = self._parent
+            report = process_suspects(job, self._tools, parent) if parent else process_shard(job, self._tools)
             self._ticker.flush()
             yield job, report
 

@@ -15,7 +15,7 @@ import msgspec
 from custodes.crypto.seal import Recipient, seal, unseal
 from custodes.errors import InputError
 
-__all__ = ["FORMAT", "BundleHeader", "Finding", "Match", "open_bundle", "seal_bundle"]
+__all__ = ["FORMAT", "BundleHeader", "Finding", "Match", "Measured", "Suspicion", "open_bundle", "seal_bundle"]
 
 FORMAT: Final = "custodes-findings/1"
 BUNDLE_BYTES_MIN: Final = 4096
@@ -33,6 +33,35 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     distance_bits: int
     form: str
     meaning: str = ""
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Of earlier suspects of this sort so many were confirmed, and the interval that holds the true share in 95 of 100 cases.
+
+    ``basis``: ``verdicts`` (on suspects that were handed over before) or ``cross-validation`` (of the probe).
+    """
+
+    slice: str
+    basis: str
+    confirmed: int
+    judged: int
+    low: float
+    high: float
+
+
+class Suspicion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why an item that no list knows is shown to the authority: it looks like what is confirmed. It says of nothing what it is.
+
+    ``photo`` is the same for all rows of one photo; ``rank`` counts photos from 1. ``cosine`` is that with the nearest confirmed photo. None: no such signal.
+    """
+
+    photo: str
+    rank: int
+    model: str
+    cosine: float | None = None
+    probe: str = ""
+    score: float | None = None
+    measured: tuple[Measured, ...] = ()
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +92,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     decode_policy: str = ""
     tool: str = ""
     run_id: str = ""
+    suspicion: Suspicion | None = None
     viewed_by_a_person: Literal[False] = False
 
 

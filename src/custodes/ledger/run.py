@@ -1,7 +1,7 @@
 """The run directory: one manifest, then one first-wins commit per shard, and nothing that says which rows matched.
 
-A commit is a findings file (sealed to the authority, always present, padded) and then a shard file (outcomes, digests, counts) that
-names it by digest: the shard file is the done-mark, so a crash between the two leaves an orphan and an undone shard, never a shard
+A commit is a findings file (sealed to the authority, always present, padded), a file of vectors where a model made any, and then a shard file (outcomes,
+digests, counts) that names them by digest: the shard file is the done-mark, so a crash before it leaves orphans and an undone shard, never a shard
 without its findings. Counts of findings are locked under the run key. Resuming is subtraction: planned shards less committed ones.
 """
 
@@ -10,10 +10,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,10 +29,13 @@ from custodes.ledger.manifest import Manifest, refuse_if_different
 from custodes.ledger.rows import fits_schema, outcome_counts
 from custodes.model import Reason
 
-__all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord", "newest_of"]
+__all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord", "Vectors", "newest_of"]
 
 RECORD_KEY = b"custodes.shard"
 SHARDS_PER_FOLDER = 1000
+KEPT_BYTES_MIN = 4096
+
+Vectors = npt.NDArray[np.float16]
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,7 +48,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Rows held because their list matched too much, by list."""
 
 
-class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a shard file says of itself, in the clear."""
 
     run_id: str
@@ -57,10 +64,20 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     findings_sha256: str
     locked: bytes
     """``Found``, locked under the run key."""
+    vectors_sha256: str = ""
+    """Of the file of vectors; empty where the run makes none."""
+
+    @property
+    def vectors_file(self) -> str:
+        """The name of the file of vectors."""
+        return f"{self.shard:08d}.g{self.generation}-{self.vectors_sha256[:16]}.npy" if self.vectors_sha256 else ""
 
 
 class ShardCommit(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker hands over for one shard: a table of rows, counts, and findings that are sealed already."""
+    """What a worker hands over for one shard: a table of rows, counts, findings that are sealed already, and, where a model made any, vectors.
+
+    ``vectors``: fp16[rows, dimension], not numbers in a row that has none.
+    """
 
     shard: int
     generation: int
@@ -71,6 +88,7 @@ class ShardCommit(msgspec.Struct, frozen=True, kw_only=True):
     bytes_fetched: int
     sealed: bytes
     found: Found
+    vectors: Vectors | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,21 +149,28 @@ class RunDirectory:
     def commit(self, commit: ShardCommit) -> ShardRecord:
         """Make a shard done. First wins: if it was done already, the record that stands is returned and nothing is added."""
         check_conservation(commit)
+        vectors = None if commit.vectors is None else encode_vectors(commit.vectors)
         digest = hashlib.sha256(commit.sealed).hexdigest()
         name = f"{commit.shard:08d}.g{commit.generation}-{digest[:16]}.age"
-        record = self._record(commit, name, digest)
-        findings = self._folder("findings", commit.shard) / name
+        record = self._record(commit, name, digest, "" if vectors is None else hashlib.sha256(vectors).hexdigest())
+        files = {self._folder("findings", commit.shard) / name: commit.sealed}
+        if vectors is not None:
+            files[self.vectors_path(record)] = vectors
         final = self.shard_path(commit.shard, commit.generation)
-        for directory in (findings.parent, final.parent):
+        for directory in (*(path.parent for path in files), final.parent):
             self._disk.make_directory(directory)
-        # Order matters. 1: findings. 2: the shard file, which is the done-mark.
-        self._disk.publish(findings, commit.sealed)
+        # Order matters. 1: findings, and vectors. 2: the shard file, which is the done-mark.
+        for path, data in files.items():
+            self._disk.publish(path, data)
         if self._disk.publish(final, encode_shard(commit.table, record)):
             return record
-        findings.unlink(missing_ok=True)
-        return read_record(final)
+        stands = read_record(final)
+        for path in files:  # equal vectors have one name: what the commit that stands names is no orphan
+            if path.name not in (stands.findings_file, stands.vectors_file):
+                path.unlink(missing_ok=True)
+        return stands
 
-    def _record(self, commit: ShardCommit, name: str, digest: str) -> ShardRecord:
+    def _record(self, commit: ShardCommit, name: str, digest: str, vectors_digest: str) -> ShardRecord:
         record = ShardRecord(
             run_id=self.manifest.run_id,
             shard=commit.shard,
@@ -159,6 +184,7 @@ class RunDirectory:
             findings_file=name,
             findings_sha256=digest,
             locked=b"",
+            vectors_sha256=vectors_digest,
         )
         return msgspec.structs.replace(record, locked=lock(self._key, padded(commit.found), context_of(record)))
 
@@ -214,6 +240,30 @@ class RunDirectory:
             )
         return table
 
+    def vectors(self, record: ShardRecord) -> Vectors:
+        """The vectors of a committed shard, fp16[rows, dimension]. Raises StorageError where they are not what was committed."""
+        data = self._checked_vectors(record).read_bytes()
+        found: Vectors = np.load(BytesIO(data), allow_pickle=False)
+        return found
+
+    def vector_files(self, records: Iterable[ShardRecord]) -> list[Path]:
+        """The files of vectors of these commits. Each is checked against the digest that its shard file names."""
+        return [self._checked_vectors(record) for record in records]
+
+    def _checked_vectors(self, record: ShardRecord) -> Path:
+        if not record.vectors_sha256:
+            raise StorageError(
+                f"shard {record.shard} of {self.path} was committed without vectors",
+                hint="delete its shard file and scan again",
+            )
+        path = self.vectors_path(record)
+        if not path.exists() or digest_of(path) != record.vectors_sha256:
+            raise StorageError(
+                f"{path} is missing or was changed",
+                hint=f"delete the shard file of shard {record.shard} and scan again",
+            )
+        return path
+
     # Each shard file takes a while to open: who asks several of the following at once reads the records once and hands them in.
 
     def sealed_files(self, records: Iterable[ShardRecord] | None = None) -> list[Path]:
@@ -262,17 +312,63 @@ class RunDirectory:
         )
 
     def sweep(self, records: Iterable[ShardRecord] | None = None) -> int:
-        """Remove findings files that no commit names (left by a crash before the done-mark). Call it holding the lock, with no worker left."""
-        named = {record.findings_file for record in (self.records() if records is None else records)}
-        orphans = [path for path in (self.path / "findings").glob("*/*") if path.name not in named]
+        """Remove files of findings and vectors that no commit names (left by a crash before the done-mark). Call it holding the lock, with no worker left."""
+        named: set[str] = set()
+        for record in self.records() if records is None else records:
+            named |= {record.findings_file, record.vectors_file}
+        orphans = [
+            path
+            for kind in ("findings", "vectors")
+            for path in (self.path / kind).glob("*/*")
+            if path.name not in named
+        ]
         orphans += list((self.path / "shards").glob("*/.*.tmp"))
         for path in orphans:
             path.unlink(missing_ok=True)
         return len(orphans)
 
+    # -- what only holders of the run key can read
+
+    def keep(self, name: str, data: bytes) -> bool:
+        """Publish a file of the run, locked under the run key and padded. First wins: False if it is there already."""
+        path = self.path / name
+        self._disk.make_directory(path.parent)
+        room = max(KEPT_BYTES_MIN, 1 << (len(data) + 7).bit_length())
+        plain = (len(data).to_bytes(8, "little") + data).ljust(room, b"\0")
+        return self._disk.publish(path, lock(self._key, plain, self._context(name)))
+
+    def kept(self, name: str) -> bytes | None:
+        """What is kept under this name; None if nothing is. Raises StorageError if it is damaged."""
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            plain = unlock(self._key, path.read_bytes(), self._context(name))
+        except (InputError, OSError) as error:
+            raise StorageError(
+                f"{path} cannot be read back, or is of another run key", hint="delete it, and start the command again"
+            ) from error
+        return plain[8 : 8 + int.from_bytes(plain[:8], "little")]
+
+    def forget(self, name: str) -> None:
+        """Remove what is kept under this name, a file or a folder of them."""
+        path = self.path / name
+        with translated(path):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _context(self, name: str) -> bytes:
+        return f"kept/{self.manifest.fingerprint}/{name}".encode()
+
     def shard_path(self, shard: int, generation: int) -> Path:
         """Where a shard's file lies."""
         return self._folder("shards", shard) / f"{shard:08d}.g{generation}.parquet"
+
+    def vectors_path(self, record: ShardRecord) -> Path:
+        """Where a shard's vectors lie."""
+        return self._folder("vectors", record.shard) / record.vectors_file
 
     def _folder(self, kind: str, shard: int) -> Path:
         return self.path / kind / f"{shard // SHARDS_PER_FOLDER:05d}"
@@ -318,6 +414,19 @@ def encode_shard(table: pa.Table, record: ShardRecord) -> bytes:
     return bytes(sink.getvalue())
 
 
+def encode_vectors(vectors: Vectors) -> bytes:
+    """A file of vectors: ``.npy``, version 1."""
+    file = BytesIO()
+    np.lib.format.write_array(file, np.ascontiguousarray(vectors, dtype="<f2"), version=(1, 0), allow_pickle=False)
+    return file.getvalue()
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def read_record(path: Path) -> ShardRecord:
     """The record of a shard file. Raises StorageError if the file is not whole."""
     try:
@@ -335,10 +444,12 @@ def read_record(path: Path) -> ShardRecord:
 
 
 def check_conservation(commit: ShardCommit) -> None:
-    """Rows = examined + unavailable + undecodable + failed, or the shard is not done."""
+    """Rows = examined + unavailable + undecodable + failed, and a vector or none for each, or the shard is not done."""
     counted = sum(outcome_counts(commit.table).values())
     if counted != commit.table.num_rows:
         raise InternalError(f"shard {commit.shard}: {commit.table.num_rows} rows but {counted} outcomes")
+    if commit.vectors is not None and (commit.vectors.ndim != 2 or len(commit.vectors) != commit.table.num_rows):
+        raise InternalError(f"shard {commit.shard}: {commit.table.num_rows} rows but vectors {commit.vectors.shape}")
 
 
 def add(total: dict, more: Mapping) -> None:  # type: ignore[type-arg]

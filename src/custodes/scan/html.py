@@ -17,6 +17,8 @@ from markupsafe import Markup
 from custodes.model import OutcomeName
 from custodes.scan import plots
 from custodes.scan.report import RunReport
+from custodes.scan.similar_runs import Told
+from custodes.scan.similar_words import similar_lines, similar_says
 from custodes.scan.wording import (
     OUTCOMES,
     REASON_WORDS,
@@ -82,7 +84,7 @@ def render(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_WA
         .render(
             report=report,
             cautions=cautions(report, unexamined_warning_share),
-            figures=list(figures(report)),
+            figures=list(similar_figures(report.similar) if report.similar else figures(report)),
             outcomes=outcome_lines(report),
             outcome_plot=outcome_plot(report),
             hatches=plots.hatches(),
@@ -91,7 +93,8 @@ def render(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_WA
             findings=list(finding_charts(report)),
             throughput=throughput_plot(report),
             facts=list(facts(report)),
-            says=list(says(report)),
+            says=list(similar_says() if report.similar else says(report)),
+            similar=list(similar_lines(report.similar)) if report.similar else [],
             failures=clipped(report.failures),
         )
     )
@@ -221,6 +224,16 @@ def throughput_plot(report: RunReport) -> Markup | None:
 def mean_rate(report: RunReport) -> str:
     """Rows per second over the whole run, as text."""
     return f"{report.rows / report.seconds:,.0f} rows/s" if report.seconds > 0 else "n/a"
+
+
+def similar_figures(told: Told) -> Iterator[Figure]:
+    """The four numbers of a scan for similar photos."""
+    yield Figure("Rows scored", count(told.scored), f"{percent(told.scored, told.rows)} of {count(told.rows)}")
+    yield Figure("Searched near", count(told.confirmed), "confirmed photos")
+    yield Figure(
+        "Handed over", count(told.photos), f"new photos, in {count_of(told.suspects, 'row')}: suspects, no findings"
+    )
+    yield Figure("Waiting", count(told.waiting + told.photos), f"photos for a verdict, of at most {count(told.budget)}")
 
 
 def facts(report: RunReport) -> Iterator[tuple[str, list[str]]]:

@@ -31,12 +31,16 @@ _EXACT: Final = (Kind.MD5, Kind.SHA1, Kind.SHA256)  # a hash of a link says noth
 
 @dataclass(repr=False)
 class RowLabels:
-    """Rows are counted through all files of the run, in its order. ``passed``: known of, and neither example nor background."""
+    """Rows are counted through all files of the run, in its order. ``passed``: known of, and neither example nor background.
+
+    ``seeds``: of those, rows that an authority asks to search near, without saying what they are.
+    """
 
     files: list[tuple[str, int]]  # of the run: path and rows
     positives: set[int] = field(default_factory=set)
     negatives: set[int] = field(default_factory=set)
     passed: set[int] = field(default_factory=set)
+    seeds: set[int] = field(default_factory=set)
     verdicts_found: int = 0
     exact_matches: int = 0
 
@@ -98,8 +102,8 @@ def _judged(
 
 
 def _manifests(run: RunDirectory, key: RunKey) -> Iterator[Manifest]:
-    """Of the run and its rematches, one for each set of lists: with the same lists findings have the same names."""
-    paths = sorted(run.path.glob("rematch/*/manifest.json"))
+    """Of the run, its rematches and its scans for similar photos, one for each set of lists: with the same lists findings have the same names."""
+    paths = sorted([*run.path.glob("rematch/*/manifest.json"), *run.path.glob("similar/*/manifest.json")])
     manifests = [run.manifest, *(RunDirectory.open(path.parent, key).manifest for path in paths)]
     seen: set[tuple[tuple[str, str], ...]] = set()
     for manifest in manifests:
@@ -131,3 +135,5 @@ def _by_lists(labels: RowLabels, row: int, decision: Decision, meaning: Meaning)
         labels.exact_matches += 1
     elif decision.signals:
         labels.passed.add(row)
+        if any(signal.role is Role.SEED for signal in exact) and not dismissed:
+            labels.seeds.add(row)

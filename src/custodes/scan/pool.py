@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from custodes.carrier.protocol import Model
 from custodes.channel import Frames, send
 from custodes.errors import WorldError
 from custodes.model import Reason
@@ -28,7 +29,9 @@ DEATHS_MAX: Final = 3
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
-    """First message to a worker process: where the configuration and the run lie, and what it was born with of the lists (see ``lists.shelf``)."""
+    """First message to a worker process: where the configuration and the run lie, what it was born with of the lists (see ``lists.shelf``), and the model
+    that its carrier runs.
+    """
 
     config: str
     run: str
@@ -36,6 +39,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     slots: int = 1
     parent: str = ""
     shelf: dict[str, int] = {}
+    model: Model | None = None
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):

@@ -14,6 +14,7 @@ from custodes.errors import ExitCode
 from custodes.ledger.run import Counts, RunDirectory, ShardRecord, newest_of
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.pool import Failure
+from custodes.scan.similar_runs import Told, selection_of
 
 __all__ = ["Point", "RunReport", "outcomes_of", "report_of"]
 
@@ -63,6 +64,7 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool = True
     not_items: int = 0
     rematch: bool = False
+    similar: Told | None = None
     exit_code: int = 0
 
 
@@ -89,6 +91,8 @@ def report_of(
     spans = [(record.started, record.finished, record.rows) for record in records if record.generation == 0]
     outcomes = outcomes_of(counts.reasons)
     done = len(newest_of(records))
+    chosen = selection_of(run) if "similar" in manifest.passes else None
+    away = unscored_share(chosen.told) if chosen else unexamined_share(counts, outcomes)
     return RunReport(
         run=str(run.path),
         run_id=manifest.run_id,
@@ -117,12 +121,13 @@ def report_of(
         bytes_fetched=counts.bytes_fetched,
         seconds=max((s[1] for s in spans), default=0.0) - min((s[0] for s in spans), default=0.0),
         throughput=throughput(spans),
-        unexamined_share=unexamined_share(counts, outcomes),
+        unexamined_share=away,
         failures=[message_of(failure) for failure in failures],
         complete=done == len(planned["shards"]),
         not_items=int(planned.get("not_items", 0)),
-        rematch=bool(manifest.parent),
-        exit_code=exit_code(counts, outcomes, failures, share_warn),
+        rematch=bool(manifest.parent) and chosen is None,
+        similar=chosen.told if chosen else None,
+        exit_code=exit_code(counts, away, failures, share_warn),
     )
 
 
@@ -131,19 +136,23 @@ def message_of(failure: Failure) -> str:
     return failure.message + (f" (hint: {failure.hint})" if failure.hint else "")
 
 
-def exit_code(counts: Counts, outcomes: dict[OutcomeName, int], failures: Sequence[Failure], share_warn: float) -> int:
+def exit_code(counts: Counts, away: float, failures: Sequence[Failure], share_warn: float) -> int:
     """What the process answers. A run with failed shards is not a result, whatever it found; a little-examined one is a weak result."""
     if failures:
         return int(next((f for f in failures if f.fatal), failures[0]).exit_code)
     if counts.findings:
         return ExitCode.FOUND
-    much = unexamined_share(counts, outcomes) > share_warn
-    return ExitCode.MUCH_UNEXAMINED if much else ExitCode.NOTHING_FOUND
+    return ExitCode.MUCH_UNEXAMINED if away > share_warn else ExitCode.NOTHING_FOUND
 
 
 def unexamined_share(counts: Counts, outcomes: dict[OutcomeName, int]) -> float:
     """Rows that were not examined, as a share of all; 1 when there are none."""
     return 1.0 - outcomes[OutcomeName.EXAMINED] / counts.rows if counts.rows else 1.0
+
+
+def unscored_share(told: Told) -> float:
+    """Rows without a vector that says anything, as a share of all."""
+    return 1.0 - told.scored / told.rows if told.rows else 1.0
 
 
 def throughput(spans: list[tuple[float, float, int]], points: int = 60) -> list[Point]:

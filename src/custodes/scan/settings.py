@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from custodes.carrier.protocol import Start
+from custodes.carrier.protocol import Model, Start
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.jurisdictions import PolicyUsed
 from custodes.lists.matcher import MatchSettings
@@ -14,15 +14,43 @@ from custodes.lists.meaning import schemes_digest
 from custodes.model import Meaning
 from custodes.net import FetchLimits
 
-__all__ = ["JUDGING", "PACE", "Pass", "ScanSettings", "without_pace"]
+__all__ = ["JUDGING", "PACE", "EmbedSettings", "Pass", "ScanSettings", "without_pace"]
 
 Pass = Literal["columns", "bytes"]
+"""What a scan may be told to run. The run of a scan for similar photos has the pass ``similar`` besides."""
 
 PACE: Final = ("in_flight", "per_host", "memory_bytes_max")
 """Fields of ``FetchLimits`` that change the speed of a run and none of its outcomes; a run may go on with others."""
 
 JUDGING: Final = ("match", "policy", "meaning", "schemes")
 """Fields of ``ScanSettings`` that say what is made of digests. A rematch judges by those of today."""
+
+
+class EmbedSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which model a scan makes vectors with. Where its file lies does not matter."""
+
+    model: str
+    sha256: str
+    """Of its file."""
+    dimension: int
+    recipe: str
+    """A digest of all else in its card that decides about numbers."""
+    device: Literal["cpu", "cuda"]
+    accept_tainted: bool = False
+
+
+class SimilarAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a scan for similar photos was asked, as digests where it would name a row."""
+
+    model: str
+    vectors: str
+    photos: str
+    probe: str
+    meaning: Meaning
+    top: int
+    above: float
+    least: float
+    budget: int
 
 
 class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,16 +65,22 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     policy: PolicyUsed = PolicyUsed()
     meaning: dict[str, dict[str, Meaning]] = {}
     schemes: str = msgspec.field(default_factory=schemes_digest)
+    similar: SimilarAsked | None = None
+    embed: EmbedSettings | None = None
     unsafe_allow_loopback: bool = False
     unsafe_no_jail: bool = False
 
     def unsafe(self) -> list[str]:
         """The names of the unsafe options in use, for the manifest and every report."""
-        flags = {"--unsafe-allow-loopback": self.unsafe_allow_loopback, "--unsafe-no-jail": self.unsafe_no_jail}
+        flags = {
+            "--unsafe-allow-loopback": self.unsafe_allow_loopback,
+            "--unsafe-no-jail": self.unsafe_no_jail,
+            "--accept-tainted": self.embed is not None and self.embed.accept_tainted,
+        }
         return [name for name, used in flags.items() if used]
 
-    def carrier_start(self, readable: tuple[str, ...] = (), workers: int = 1) -> Start:
-        """How a carrier starts under these settings, with its share of what may be in flight."""
+    def carrier_start(self, readable: tuple[str, ...] = (), workers: int = 1, model: Model | None = None) -> Start:
+        """How a carrier starts under these settings, with its share of what may be in flight, and a model if it is to make vectors."""
         share = max(1, self.fetch.in_flight // workers)
         per_host = max(1, self.fetch.per_host // workers)
         memory = max(self.fetch.body_bytes_max, self.fetch.memory_bytes_max // workers)
@@ -57,11 +91,15 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             unsafe_allow_loopback=self.unsafe_allow_loopback,
             unsafe_no_jail=self.unsafe_no_jail,
             readable=readable,
+            model=model,
         )
 
 
 def without_pace(settings: ScanSettings) -> dict[str, Any]:
     """The settings as a plain document, less what only changes speed: what the manifest holds."""
     document: dict[str, Any] = msgspec.to_builtins(settings)
+    for name in ("similar", "embed"):
+        if document[name] is None:
+            del document[name]
     document["fetch"] = {name: value for name, value in document["fetch"].items() if name not in PACE}
     return document

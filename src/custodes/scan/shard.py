@@ -22,10 +22,10 @@ from custodes.crypto.keys import RunKey
 from custodes.crypto.seal import Recipient
 from custodes.errors import InternalError, SourceError
 from custodes.examine import Evidence, Examiner
-from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, seal_bundle
+from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, Suspicion, seal_bundle
 from custodes.ledger.manifest import Manifest
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
-from custodes.ledger.run import Found, RunDirectory, ShardCommit
+from custodes.ledger.run import Found, RunDirectory, ShardCommit, Vectors
 from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
 from custodes.policy import Policy
 from custodes.scan.flood import FLOOD_RULE, flooding_lists, held_back
@@ -34,18 +34,33 @@ from custodes.sources.base import WHOLE_ROW, LinkBatch, Plan, RowDetails, ShardS
 from custodes.sources.source import read_links, row_details
 from custodes.url import URL_CHARS_MAX, parse
 
-__all__ = ["ShardJob", "ShardReport", "ShardTools", "finding_namer", "process_shard"]
+__all__ = ["ShardJob", "ShardReport", "ShardTools", "Suspect", "finding_namer", "process_shard"]
 
 JUDGE_ROWS: Final = 4096
 """Carried items are judged in groups of this many: the matcher is much cheaper by the thousand."""
 
 
+class Suspect(msgspec.Struct, frozen=True, array_like=True):
+    """A row of a shard that looks like what is confirmed."""
+
+    row: int
+    suspicion: Suspicion
+
+    def __repr__(self) -> str:
+        return "<Suspect>"
+
+
 class ShardJob(msgspec.Struct, frozen=True, tag=True):
-    """Which shard to work on. ``retry`` names the reasons of rows to try again; empty: the whole shard for the first time."""
+    """Which shard to work on. ``retry`` names the reasons of rows to try again; empty: the whole shard for the first time.
+
+    In a scan for similar photos: which rows are ``suspects``, and how many rows were ``scored``.
+    """
 
     shard: int
     generation: int = 0
     retry: tuple[Reason, ...] = ()
+    suspects: tuple[Suspect, ...] = ()
+    scored: int = 0
 
 
 class ShardReport(msgspec.Struct, frozen=True):
@@ -80,6 +95,7 @@ class ShardWork:
     spec: ShardSpec
     links: LinkBatch | None = None
     rows: RowsBuilder | None = None
+    vectors: Vectors | None = None
     by_columns: dict[int, Decision] = field(default_factory=dict)
     by_bytes: dict[int, Decision] = field(default_factory=dict)
     found_before: dict[int, Decision] = field(default_factory=dict)
@@ -97,6 +113,10 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
     table = carry_bytes(work, tools) if "bytes" in tools.settings.passes else columns_alone(work)
     findings = findings_of(work, tools, table)
     found = count_found(work, findings)
+    if work.vectors is not None:
+        work.coverage["vectors"] = int(
+            np.count_nonzero(np.isfinite(work.vectors).all(axis=1) & work.vectors.any(axis=1))
+        )
     record = tools.run.commit(
         ShardCommit(
             shard=job.shard,
@@ -108,6 +128,7 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
             bytes_fetched=work.bytes_fetched,
             sealed=seal_bundle(header(job, tools, len(findings)), findings, tools.recipients),
             found=found,
+            vectors=work.vectors,
         )
     )
     return ShardReport(job.shard, job.generation, record.rows, record.reasons, found.rows)
@@ -162,6 +183,7 @@ def carry_bytes(work: ShardWork, tools: ShardTools) -> Any:
         work.rows = previous_rows(work, tools)
     else:
         work.rows = RowsBuilder(work.links.rows)
+        work.vectors = no_vectors(work.links.rows, tools.settings)
     links = fetchable(work, tools)
     take_all(work, tools, tools.carrier.fetch(links))
     return finished_rows(work)
@@ -170,20 +192,23 @@ def carry_bytes(work: ShardWork, tools: ShardTools) -> Any:
 def fetchable(work: ShardWork, tools: ShardTools) -> list[tuple[int, str]]:
     """The links to fetch; rows that have none get their outcome here."""
     assert work.links is not None
-    assert work.rows is not None
-    wanted = rows_to_do(work)
     urls = work.links.url.to_pylist() if work.links.url is not None else [None] * work.links.rows
     links = []
-    for row in wanted:
+    for row in rows_to_do(work):
         if work.links.malformed.get(row) == WHOLE_ROW:
             settle(work, tools, Carried(batch=0, key=row, reason=Reason.MALFORMED_ROW))
-        elif (url := urls[row]) is None or not url.strip():
-            settle(work, tools, Carried(batch=0, key=row, reason=Reason.NO_URL))
-        elif len(url) > URL_CHARS_MAX:
-            settle(work, tools, Carried(batch=0, key=row, reason=Reason.BAD_URL))
+        elif (refused := refused_link(urls[row])) is not None:
+            settle(work, tools, Carried(batch=0, key=row, reason=refused))
         else:
-            links.append((row, url))
+            links.append((row, str(urls[row])))
     return links
+
+
+def refused_link(url: str | None) -> Reason | None:
+    """Why a link is not even handed to the carrier; None: it is."""
+    if url is None or not url.strip():
+        return Reason.NO_URL
+    return Reason.BAD_URL if len(url) > URL_CHARS_MAX else None
 
 
 def rows_to_do(work: ShardWork) -> list[int]:
@@ -203,9 +228,15 @@ def previous_rows(work: ShardWork, tools: ShardTools) -> RowsBuilder:
         raise InternalError(f"shard {work.job.shard} has no generation {work.job.generation - 1} to go on from")
     work.coverage.update({name: count for name, count in record.coverage.items() if name != "columns"})
     table = tools.run.rows(record)
+    work.vectors = tools.run.vectors(record) if tools.settings.embed else None
     by_bytes = tools.examiner.judge(stored_evidence(table, tools.examiner.kinds))
     work.found_before = found_in(work, by_bytes, tools.examiner.policy)
     return RowsBuilder.from_table(table)
+
+
+def no_vectors(rows: int, settings: ScanSettings) -> Vectors | None:
+    """Rows that have no vector yet: numbers that are none, so that no search takes them for vectors. None where none are made."""
+    return np.full((rows, settings.embed.dimension), np.nan, dtype=np.float16) if settings.embed else None
 
 
 def stored_evidence(table: Any, kinds: Sequence[Kind]) -> Evidence:
@@ -248,6 +279,7 @@ def settle_container(work: ShardWork, tools: ShardTools, containers: Mapping[int
             hint="did the files change while they were read?",
         )
     work.rows = RowsBuilder(rows)
+    work.vectors = no_vectors(rows, tools.settings)
     for row in range(rows):
         settle(work, tools, containers[row])
 
@@ -276,6 +308,8 @@ def settle(work: ShardWork, tools: ShardTools, carried: Carried) -> None:
         pdq=pdq or None,
         decode_policy=tools.settings.decode_policy.value if examined else None,
     )
+    if work.vectors is not None:
+        work.vectors[carried.key] = np.frombuffer(carried.vector, "<f2") if carried.vector else np.nan
     work.bytes_fetched += carried.size_bytes
     if carried.final_url:
         work.final_urls[carried.key] = carried.final_url

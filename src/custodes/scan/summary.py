@@ -15,6 +15,8 @@ import msgspec
 
 from custodes.model import Outcome, OutcomeName, Reason
 from custodes.scan.report import RunReport
+from custodes.scan.similar_runs import Told
+from custodes.scan.similar_words import similar_lines
 from custodes.scan.wording import (
     PASSING,
     REASON_WORDS,
@@ -42,19 +44,38 @@ _WIDTH: Final = 100
 def summary(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_WARNING_SHARE) -> str:
     """Some thirty lines; the last one without its line end. Above ``unexamined_warning_share`` (0 to 1) of rows not examined they warn."""
     blocks = [
-        [f"{'Rematch' if report.rematch else 'Scan'} of {visible(report.dataset)}", f"  {work(report)}"],
+        [f"{kind(report)} {visible(report.dataset)}", f"  {work(report)}"],
         [
             line
             for caution in cautions(report, unexamined_warning_share)
             for line in wrapped(caution.title, caution.text, caution.grave)
         ],
-        table([(name.value, rows, percent(rows, report.rows)) for name, rows in outcomes(report).items()]),
-        list(reasons(report)),
-        list(findings(report)),
+        *([list(similar(report.similar))] if report.similar else examined(report)),
         list(used(report)),
         list(next_steps(report)),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def kind(report: RunReport) -> str:
+    """What was done to the dataset."""
+    if report.similar:
+        return "Similar photos in"
+    return "Rematch of" if report.rematch else "Scan of"
+
+
+def similar(told: Told) -> Iterator[str]:
+    """What a scan for similar photos scored and handed over."""
+    for name, lines in similar_lines(told):
+        for line in lines:
+            yield f"  {name:<22} {line}"
+            name = ""  # noqa: PLW2901 - said once
+
+
+def examined(report: RunReport) -> list[list[str]]:
+    """Outcomes, reasons and findings of a run that examined rows."""
+    lines = [(name.value, rows, percent(rows, report.rows)) for name, rows in outcomes(report).items()]
+    return [table(lines), list(reasons(report)), list(findings(report))]
 
 
 def json_line(report: RunReport) -> dict[str, Any]:
@@ -171,7 +192,7 @@ def next_steps(report: RunReport) -> Iterator[str]:
         steps.append(f"  custodes open {findings_at} --identity KEY")
     passing = (
         {Outcome(reason).name for reason in PASSING if report.reasons.get(reason)}
-        if "bytes" in report.passes and not report.rematch
+        if "bytes" in report.passes and not report.rematch and not report.similar
         else set()
     )
     retryable = [name for name in (OutcomeName.UNAVAILABLE, OutcomeName.FAILED) if name in passing]

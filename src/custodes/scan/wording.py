@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from custodes.model import REASONS, OutcomeName, Reason
 from custodes.scan.report import RunReport
+from custodes.scan.similar_runs import Told
 
 __all__ = [
     "OUTCOMES",
@@ -152,6 +153,9 @@ PASSING: Final = frozenset(
 """Reasons that may be gone the next time, so that trying again is worth proposing."""
 
 
+FILES_MAX: Final = 8
+
+
 @dataclass(frozen=True)
 class Caution:
     """Something a reader must know before the figures. ``grave``: the figures must not be taken for those of a real, finished run."""
@@ -164,7 +168,7 @@ class Caution:
 def cautions(report: RunReport, warning_share: float = UNEXAMINED_WARNING_SHARE) -> list[Caution]:
     """Everything to be said loudly of a run, gravest first. A run above ``warning_share`` of rows not examined is told so."""
     said = [*_grave(report), *_unfinished(report), *_stale(report), *_flooded(report)]
-    said += [*_out_of_reach(report, warning_share), *_limits(report)]
+    said += _similar(report.similar) if report.similar else [*_out_of_reach(report, warning_share), *_limits(report)]
     return sorted(said, key=lambda caution: not caution.grave)
 
 
@@ -255,6 +259,22 @@ def _limits(report: RunReport) -> list[Caution]:
                 "Only digests that the dataset itself records were compared; whether they are right was not checked.",
             )
         )
+    return said
+
+
+def _similar(told: Told) -> list[Caution]:
+    said = []
+    if away := told.rows - told.scored:
+        text = "Nothing was found among them, and nothing could be."
+        said.append(Caution(f"{count_of(away, 'row')} without a vector that says anything", text))
+    if told.drift:
+        named = [f"{visible(str(each['file']), 60)} ({each['stability_index']})" for each in told.drift]
+        more = f" and {count(len(named) - FILES_MAX)} more" if len(named) > FILES_MAX else ""
+        text = (
+            f"Scores there differ from those of all other files: {', '.join(named[:FILES_MAX])}{more}. What precision was measured elsewhere "
+            "may not hold there. Are these vectors of the same model, and of the same kind of pictures?"
+        )
+        said.append(Caution(f"Scores drift in {count_of(len(told.drift), 'file')} of vectors", text))
     return said
 
 

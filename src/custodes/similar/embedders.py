@@ -18,12 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from custodes.errors import InputError, WorldError
+from custodes.pictures import Float32s, Pixels, prepared, tensor
 from custodes.similar.models import Card, card_of, packaged_file, read_weights, refuse_tainted
 from custodes.similar.onnx_file import outline, with_output
-from custodes.similar.pictures import Float32s, Pixels, prepared, tensor
 from custodes.sources.files import shown
 
-__all__ = ["BATCH", "Embedder", "EmbedderOptions", "OnnxEmbedder", "missing", "open_embedder", "vectors_of"]
+__all__ = [
+    "BATCH",
+    "Embedder",
+    "EmbedderOptions",
+    "OnnxEmbedder",
+    "embedder_of",
+    "file_of",
+    "missing",
+    "open_embedder",
+    "vectors_of",
+]
 
 BATCH: Final[Mapping[str, int]] = {"cpu": 1, "cuda": 32}
 """Images at once. On a processor more are no quicker, and one alone cannot depend on others."""
@@ -59,6 +69,9 @@ class Embedder(Protocol):
     def embed(self, images: Sequence[Pixels]) -> Float32s:
         """Images, each uint8[h, w, 3], to float32[n, dimension]: rows of length 1, or zeros."""
 
+    def embed_squares(self, squares: Sequence[Pixels]) -> Float32s:
+        """The same of images that are prepared by the card's recipe already."""
+
 
 @dataclass(frozen=True)
 class EmbedderOptions:
@@ -72,18 +85,31 @@ class EmbedderOptions:
 
 def open_embedder(model: str, options: EmbedderOptions = EmbedderOptions()) -> Embedder:
     """The model of this name, or of this card (``FILE.toml``). Raises InputError where it is tainted, missing, or another file than its card says."""
-    card = card_of(model)
+    return embedder_of(card_of(model), options)
+
+
+def embedder_of(card: Card, options: EmbedderOptions = EmbedderOptions()) -> Embedder:
+    """The model that this card is about."""
     refuse_tainted(card, accept_tainted=options.accept_tainted)
     if card.loader == "openclip":
         from custodes.similar.openclip import OpenClipEmbedder  # noqa: PLC0415 - torch takes seconds to import
 
         return OpenClipEmbedder(card, options)
-    if card.loader != "onnx":
+    return OnnxEmbedder(file_of(card, options.file), card, options)
+
+
+def file_of(card: Card, given: Path | None = None) -> Path:
+    """Where the model's file lies: where it is said to, in the package, or, fetched now, from the hub."""
+    if not card.loader:
         raise InputError(f"nothing here runs {card.name}", hint="write a card for its file, with a loader and a recipe")
-    path = options.file or packaged_file(card)
+    if given is None and card.loader == "openclip":
+        from custodes.similar.openclip import from_hub  # noqa: PLC0415 - seldom needed
+
+        return from_hub(card)
+    path = given or packaged_file(card)
     if path is None:
         raise InputError(f"the file of {card.name} is not there", hint=_file_hint(card))
-    return OnnxEmbedder(path, card, options)
+    return path
 
 
 def missing(card: Card) -> str:
@@ -102,16 +128,16 @@ def _file_hint(card: Card) -> str:
 
 
 def vectors_of(
-    images: Sequence[Pixels], card: Card, batch: int, run: Callable[[Float32s], npt.NDArray[Any]]
+    squares: Sequence[Pixels], card: Card, batch: int, run: Callable[[Float32s], npt.NDArray[Any]]
 ) -> Float32s:
-    """What ``run`` makes of images, a batch at a time: checked, and of length 1."""
-    vectors = np.empty((len(images), card.dimension), dtype=np.float32)
-    for start in range(0, len(images), batch):
-        squares = [prepared(image, card.recipe) for image in images[start : start + batch]]
-        found = run(tensor(squares, card.recipe))
-        if found.shape != (len(squares), card.dimension):
+    """What ``run`` makes of prepared images, a batch at a time: checked, and of length 1."""
+    vectors = np.empty((len(squares), card.dimension), dtype=np.float32)
+    for start in range(0, len(squares), batch):
+        together = squares[start : start + batch]
+        found = run(tensor(together, card.recipe))
+        if found.shape != (len(together), card.dimension):
             raise InputError(
-                f"the model {card.name} gives {list(found.shape)}, its card says {[len(squares), card.dimension]}",
+                f"the model {card.name} gives {list(found.shape)}, its card says {[len(together), card.dimension]}",
                 hint="look at dimension, output and pool in the card",
             )
         vectors[start : start + batch] = _unit(found.astype(np.float64))
@@ -161,7 +187,11 @@ class OnnxEmbedder:
 
     def embed(self, images: Sequence[Pixels]) -> Float32s:
         """Images, each uint8[h, w, 3], to float32[n, dimension]: rows of length 1, or zeros."""
-        return vectors_of(images, self.card, self._batch, self._run)
+        return self.embed_squares([prepared(image, self.card.recipe) for image in images])
+
+    def embed_squares(self, squares: Sequence[Pixels]) -> Float32s:
+        """The same of images that are prepared by the card's recipe already."""
+        return vectors_of(squares, self.card, self._batch, self._run)
 
     def _input_of(self, card: Card) -> Any:
         inputs = self._session.get_inputs()

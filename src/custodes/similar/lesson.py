@@ -20,7 +20,7 @@ from custodes.similar.probe import Float32s, Judged
 from custodes.similar.vectors import VectorShard
 from custodes.sources.files import shown
 
-__all__ = ["Lesson", "LessonRows", "digest_of", "joined", "lesson"]
+__all__ = ["Lesson", "LessonRows", "digest_of", "joined", "lesson", "vectors_at"]
 
 BACKGROUND_MAX: Final = 1_000_000
 BLOCK_ROWS: Final = 1024
@@ -70,7 +70,7 @@ def lesson(shards: Sequence[VectorShard], rows: LessonRows, background: int, see
     judged = np.array(sorted({*rows.positives, *rows.negatives}), dtype=np.int64)
     others = _drawn(shards, {*rows.positives, *rows.negatives, *rows.passed}, background, seed)
     wanted = np.union1d(judged, others)
-    found, vectors = _vectors(shards, wanted)
+    found, vectors = vectors_at(shards, wanted)
     labels = np.isin(found, np.array(sorted(rows.positives), dtype=np.int64))
     mine = np.isin(found, judged)
     return Lesson(Judged(vectors[mine], labels[mine]), vectors[~mine], len(judged) - int(np.count_nonzero(mine)))
@@ -90,8 +90,8 @@ def _drawn(shards: Sequence[VectorShard], known: Collection[int], count: int, se
     return kept
 
 
-def _vectors(shards: Sequence[VectorShard], wanted: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Float32s]:
-    """Those of the wanted rows that have a direction, and their vectors, in order."""
+def vectors_at(shards: Sequence[VectorShard], wanted: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Float32s]:
+    """Those of the wanted rows (sorted) that have a direction, and their vectors, in order. Only blocks that hold one are read."""
     rows, vectors = [np.empty(0, dtype=np.int64)], [np.empty((0, shards[0].dimension), dtype=np.float32)]
     first = 0
     for shard in shards:

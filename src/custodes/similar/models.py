@@ -19,9 +19,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from custodes.decoding import Recipe
 from custodes.errors import InputError
 from custodes.similar.arithmetic import DIMENSION_MAX
-from custodes.similar.pictures import Recipe
 from custodes.sources.files import shown
 
 __all__ = ["Card", "Weights", "card_of", "cards", "packaged_file", "read_weights", "refuse_tainted"]

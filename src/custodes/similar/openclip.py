@@ -15,12 +15,12 @@ from typing import Any, Final
 import numpy.typing as npt
 
 from custodes.errors import InputError, WorldError
+from custodes.pictures import Float32s, Pixels, prepared
 from custodes.similar.embedders import BATCH, EmbedderOptions, vectors_of
 from custodes.similar.models import Card, read_weights, refuse_tainted
-from custodes.similar.pictures import Float32s, Pixels
 from custodes.sources.files import shown
 
-__all__ = ["OpenClipEmbedder"]
+__all__ = ["OpenClipEmbedder", "from_hub"]
 
 _HINT: Final = "pip install 'custodes[clip]'"
 
@@ -33,7 +33,7 @@ class OpenClipEmbedder:
         self._torch, open_clip = _modules()
         if options.device == "cuda" and not self._torch.cuda.is_available():
             raise WorldError("PyTorch has no CUDA device", hint="look for its driver, or leave the device out")
-        weights = read_weights(options.file or _from_hub(card), card)
+        weights = read_weights(options.file or from_hub(card), card)
         refuse_tainted(card, weights, accept_tainted=options.accept_tainted)
         self._torch.set_num_threads(options.threads)
         self.card, self.sha256, self._device = card, weights.sha256, options.device
@@ -51,7 +51,11 @@ class OpenClipEmbedder:
 
     def embed(self, images: Sequence[Pixels]) -> Float32s:
         """Images, each uint8[h, w, 3], to float32[n, dimension]: rows of length 1, or zeros."""
-        return vectors_of(images, self.card, BATCH[self._device], self._run)
+        return self.embed_squares([prepared(image, self.card.recipe) for image in images])
+
+    def embed_squares(self, squares: Sequence[Pixels]) -> Float32s:
+        """The same of images that are prepared by the card's recipe already."""
+        return vectors_of(squares, self.card, BATCH[self._device], self._run)
 
     def _run(self, numbers: Float32s) -> npt.NDArray[Any]:
         with self._torch.inference_mode():
@@ -69,7 +73,8 @@ def _modules() -> tuple[ModuleType, ModuleType]:
     return torch, open_clip
 
 
-def _from_hub(card: Card) -> Path:
+def from_hub(card: Card) -> Path:
+    """The weights, fetched unless they were before."""
     from huggingface_hub import hf_hub_download  # noqa: PLC0415 - OpenCLIP brings it
 
     try:

@@ -124,9 +124,17 @@ class Taught:
                 f"vectors have {block.shape[1]:,} numbers, the probe {len(self.weights):,}",
                 hint="use the vectors of the model that it was taught with",
             )
-        filled = np.zeros((1, filled_up(len(self.weights))), dtype=np.float32)
-        filled[0, : len(self.weights)] = self.weights
-        products, squares = dots(np.ascontiguousarray(block), filled)
+        return self.scored(*dots(np.ascontiguousarray(block), self.filled[None]))
+
+    @property
+    def filled(self) -> Float32s:
+        """The weights as ``arithmetic.dots`` takes them."""
+        filled = np.zeros(filled_up(len(self.weights)), dtype=np.float32)
+        filled[: len(self.weights)] = self.weights
+        return filled
+
+    def scored(self, products: Float32s, squares: Float32s) -> Float64s:
+        """The scores, from the products of vectors with the weights (the first row of ``products``) and their squares."""
         odd = ~((squares >= _SQUARES[0]) & (squares <= _SQUARES[1]))
         with np.errstate(all="ignore"):
             raw = products[0].astype(np.float64) / np.sqrt(squares.astype(np.float64)) + self.bias

@@ -11,10 +11,8 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -28,14 +26,12 @@ from custodes.durable import exclusive, sync_folder
 from custodes.errors import InputError, SourceError, StorageError
 from custodes.ledger.disk import Disk
 from custodes.similar.neighbours import PAIR, Neighbours, Tally, ranked
-from custodes.similar.vectors import Piece, VectorShard
+from custodes.similar.reading import BLOCK_BYTES, PAIRS_IN_BLOCK_MAX, PART_BYTES, Reading, parts_of, read_blocks
+from custodes.similar.vectors import Block, VectorShard
 from custodes.sources.files import shown
 
 __all__ = ["Found", "Search", "run_search"]
 
-BLOCK_BYTES: Final = 4 << 20  # read with preadv: as quick as mapped or direct reads, from disk and from the page cache
-PART_BYTES: Final = 4 << 30
-_PAIRS_IN_BLOCK_MAX: Final = 8_000_000
 _PAIRS_IN_GROUP_MAX: Final = 4_000_000  # of a row group of the table
 _HEAD_BYTES: Final = 1024
 _SCHEMA: Final = pa.schema([("seed", pa.int32()), ("row", pa.int64()), ("score", pa.float64())])
@@ -133,19 +129,6 @@ def _files_said(there: dict[str, Any], search: Search) -> str:
     return f"another {next((shown(path) for path in now if before[path] != now[path]), 'order of files')}"
 
 
-def _parts(search: Search) -> list[tuple[int, list[VectorShard]]]:
-    """Runs of whole files, each with the row that it starts at."""
-    parts: list[tuple[int, list[VectorShard]]] = []
-    row = size = 0
-    for shard in search.shards:
-        if not parts or size >= search.part_bytes:
-            parts.append((row, []))
-            size = 0
-        parts[-1][1].append(shard)
-        row, size = row + shard.rows, size + shard.rows * shard.row_bytes
-    return parts
-
-
 def _part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06}"
 
@@ -153,7 +136,7 @@ def _part_path(folder: Path, number: int) -> Path:
 def _make_parts(search: Search, folder: Path, told: Callable[[int], None]) -> int:
     """Search what is not published yet. The number of vectors that took."""
     done = fresh = 0
-    for number, (row, shards) in enumerate(_parts(search)):
+    for number, (row, shards) in enumerate(parts_of(search.shards, search.part_bytes)):
         rows = sum(shard.rows for shard in shards)
         path = _part_path(folder, number)
         if not path.exists():
@@ -170,39 +153,16 @@ def _make_parts(search: Search, folder: Path, told: Callable[[int], None]) -> in
 def _search_part(
     search: Search, row: int, shards: Sequence[VectorShard], told: Callable[[int], None]
 ) -> tuple[Tally, Pairs]:
-    """Threads take pieces in turn, and read and compare them. The first that fails ends the others."""
     neighbours = Neighbours(search.seeds, search.top, search.above)
-    pieces: Iterator[tuple[int, Piece | None]] = _pieces(search, row, shards)
-    lock, stop = threading.Lock(), threading.Event()
 
-    def work() -> None:
-        memory = bytearray(max(search.block_bytes, shards[0].row_bytes))
-        while not stop.is_set():
-            with lock:
-                base, piece = next(pieces, (0, None))
-            if piece is None:
-                return
-            block = piece(memory)
-            neighbours.feed(base + block.rows, block.vectors, missing=block.missing)
-            told(neighbours.tally.vectors)
+    def take(base: int, block: Block) -> None:
+        neighbours.feed(base + block.rows, block.vectors, missing=block.missing)
+        told(neighbours.tally.vectors)
 
-    with ThreadPoolExecutor(search.threads) as pool:
-        running = [pool.submit(work) for _ in range(search.threads)]
-        try:
-            wait(running, return_when=FIRST_EXCEPTION)
-        finally:
-            stop.set()
-        for each in running:
-            each.result()
+    read_blocks(
+        (row, shards), Reading(search.threads, search.block_bytes, PAIRS_IN_BLOCK_MAX // len(search.seeds)), take
+    )
     return neighbours.tally, neighbours.result()
-
-
-def _pieces(search: Search, row: int, shards: Sequence[VectorShard]) -> Iterator[tuple[int, Piece]]:
-    for shard in shards:
-        rows_max = max(1, min(search.block_bytes // shard.row_bytes, _PAIRS_IN_BLOCK_MAX // len(search.seeds)))
-        for piece in shard.pieces(rows_max):
-            yield row, piece
-        row += shard.rows
 
 
 # --- parts on disk, and the table ---
@@ -228,7 +188,7 @@ def _opened(path: Path) -> tuple[Tally, Pairs]:
 
 def _write_table(search: Search, folder: Path) -> tuple[Tally, int]:
     """Merge the parts into a file beside the table, sync it, and give it its name."""
-    opened = [_opened(_part_path(folder, number)) for number in range(len(_parts(search)))]
+    opened = [_opened(_part_path(folder, number)) for number in range(len(parts_of(search.shards, search.part_bytes)))]
     tally = sum((each for each, _ in opened), Tally())
     aside, written = folder / "table", 0
     schema = _SCHEMA.with_metadata({b"custodes": json.dumps(_told(search, tally)).encode()})

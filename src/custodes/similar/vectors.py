@@ -29,7 +29,7 @@ from custodes.errors import SourceError
 from custodes.similar.arithmetic import DIMENSION_MAX, DTYPES
 from custodes.sources.files import find, is_local, open_file, read_exactly, reading, shown, size_of
 
-__all__ = ["Block", "Piece", "VectorShard", "aligned", "load_vectors", "metadata_files", "vector_shards"]
+__all__ = ["Block", "Piece", "VectorShard", "aligned", "load_vectors", "metadata_files", "npy_shard", "vector_shards"]
 
 HEADER_BYTES_MAX: Final = 4096
 LOADED_BYTES_MAX: Final = 1 << 30  # of seeds
@@ -168,7 +168,7 @@ def vector_shards(source: str, column: str | None = None) -> list[VectorShard]:
     if not paths:
         hint = "--column names a list column of parquet files" if not column else None
         raise SourceError(f"{shown(source)} holds no {suffix} file", hint=hint)
-    shards = [_column_shard(path, column) if column else _npy_shard(path) for path in paths]
+    shards = [_column_shard(path, column) if column else npy_shard(path) for path in paths]
     for shard in shards:
         if shard.dimension != shards[0].dimension:
             raise SourceError(
@@ -190,14 +190,15 @@ def _is_laion(source: str) -> bool:
 
 def load_vectors(path: str) -> npt.NDArray[Any]:
     """All vectors of a small ``.npy`` file. Raises SourceError."""
-    shard = _npy_shard(path)
+    shard = npy_shard(path)
     if shard.rows * shard.row_bytes > LOADED_BYTES_MAX:
         raise SourceError(f"{shown(path)} is larger than {LOADED_BYTES_MAX >> 20:,} MiB")
     blocks = [piece(bytearray(shard.rows * shard.row_bytes)) for piece in shard.pieces(max(1, shard.rows))]
     return blocks[0].vectors if blocks else np.empty((0, shard.dimension), dtype=shard.dtype)
 
 
-def _npy_shard(path: str) -> VectorShard:
+def npy_shard(path: str) -> VectorShard:
+    """One ``.npy`` file. Raises SourceError where it is not what is read here."""
     with open_file(path) as file, reading(path):
         size_bytes = size_of(file)
         head = file.read(HEADER_BYTES_MAX)

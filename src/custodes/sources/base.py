@@ -110,6 +110,7 @@ class ColumnMap(msgspec.Struct, frozen=True, kw_only=True):
     width: str | None = None
     height: str | None = None
     status: str | None = None
+    language: str | None = None
     image: str | None = None
 
     def digest_columns(self) -> dict[Kind, str]:
@@ -230,6 +231,7 @@ class RowDetails:
     name: str | None = None
     width: int | None = None
     height: int | None = None
+    language: str | None = None
 
     def __repr__(self) -> str:
         return f"<RowDetails row {self.row}>"

@@ -21,6 +21,7 @@ from custodes.sources.files import shown
 from custodes.url import url_digest
 
 __all__ = [
+    "DETAILS",
     "batch_of_columns",
     "batch_of_rows",
     "details_of",
@@ -45,8 +46,13 @@ _ALIASES: Final[dict[str, tuple[str, ...]]] = {
     "width": ("original_width", "width"),
     "height": ("original_height", "height"),
     "status": ("status",),
+    "language": ("language", "lang"),
     "image": (),
 }
+
+
+DETAILS: Final = ("url", "key", "width", "height", "language")
+"""What is read again of a row that is handed over."""
 
 
 def resolve_columns(names: Sequence[str], options: SourceOptions, path: str) -> ColumnMap:
@@ -185,7 +191,7 @@ def as_number(value: object) -> int | None:
 def details_of(row: int, values: Mapping[str, Any] | None, name: str | None = None) -> RowDetails:
     """What the fields of a row say of where it stands; values of the wrong type are left out."""
     values = values or {}
-    url, key = values.get("url"), values.get("key")
+    url, key, language = values.get("url"), values.get("key"), values.get("language")
     if isinstance(url, bytes):
         url = url.decode(errors="backslashreplace")
     return RowDetails(
@@ -195,6 +201,7 @@ def details_of(row: int, values: Mapping[str, Any] | None, name: str | None = No
         name=name,
         width=as_number(values.get("width")),
         height=as_number(values.get("height")),
+        language=language if isinstance(language, str) else None,
     )
 
 

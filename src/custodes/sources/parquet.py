@@ -31,7 +31,7 @@ from custodes.sources.base import (
     SourceFile,
     SourceOptions,
 )
-from custodes.sources.columns import batch_of_columns, details_of, listed, resolve_columns, wanted_fields
+from custodes.sources.columns import DETAILS, batch_of_columns, details_of, listed, resolve_columns, wanted_fields
 from custodes.sources.files import open_file, planned, reading, shown
 
 __all__ = ["PARQUET_MAGIC", "Footer", "details", "footer", "images", "links", "read_columns", "records"]
@@ -131,7 +131,7 @@ def records(path: str, options: SourceOptions) -> Iterator[dict[str, Any]]:
     """
     known = footer(path, options).columns
     with open_file(path) as file, _opened(file, path) as table, reading(path):
-        names = {known.url, known.key, known.width, known.height, *known.digest_columns().values(), "key"}
+        names = {known.url, known.key, known.width, known.height, known.language, *known.digest_columns().values(), "key"}
         chosen = [name for name in table.schema_arrow.names if name in names]
         for batch in table.iter_batches(columns=chosen, use_threads=False):
             yield from batch.to_pylist()
@@ -237,7 +237,7 @@ def _content(value: Any, body_bytes_max: int) -> Content | Reason:
 
 def details(plan: Plan, shard: ShardSpec, rows: Sequence[int]) -> list[RowDetails]:
     """The link, key and size that the table gives for some rows."""
-    fields = [field for field in ("url", "key", "width", "height") if getattr(plan.columns, field) is not None]
+    fields = [field for field in DETAILS if getattr(plan.columns, field) is not None]
     names = sorted({str(getattr(plan.columns, field)) for field in fields})
     columns = read_columns(plan.files[shard.file], shard, names) if names else {}
     return [

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from custodes.errors import SourceError
 from custodes.model import Kind
 from custodes.sources.base import ColumnMap, Format, LinkBatch, Plan, RowDetails, ShardSpec, SourceOptions
-from custodes.sources.columns import batch_of_rows, details_of, fields_of, json_record, resolve_columns, wanted_fields
+from custodes.sources.columns import DETAILS, batch_of_rows, details_of, fields_of, json_record, resolve_columns, wanted_fields
 from custodes.sources.files import open_file, reading, shown, size_of, skip, unpacked
 
 __all__ = ["Slice", "details", "links", "slices", "text_columns"]
@@ -25,7 +25,6 @@ __all__ = ["Slice", "details", "links", "slices", "text_columns"]
 _BOM: Final = b"\xef\xbb\xbf"
 _SAMPLE_ROWS: Final = 1000
 _SHARD_ROWS_MAX: Final = 100_000  # the rows of a shard are Python objects of about a kilobyte each, all at once
-_DETAILS: Final = ("url", "key", "width", "height")
 
 Row = dict[str, Any] | None
 
@@ -269,5 +268,5 @@ def links(plan: Plan, shard: ShardSpec, want: Collection[Kind], *, with_urls: bo
 def details(plan: Plan, shard: ShardSpec, rows: Sequence[int]) -> list[RowDetails]:
     """The link, key and size that the table gives for some rows."""
     asked = set(rows)
-    found = {row: details_of(row, values) for row, values in enumerate(_rows(plan, shard, _DETAILS)) if row in asked}
+    found = {row: details_of(row, values) for row, values in enumerate(_rows(plan, shard, DETAILS)) if row in asked}
     return [found[row] for row in rows]

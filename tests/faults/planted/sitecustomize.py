@@ -98,6 +98,29 @@ def dies_at_a_step() -> None:
             setattr(disk.Disk, name, counted(getattr(disk.Disk, name)))
 
 
+def coordinator_dies_at_a_step() -> None:
+    """Before its own n-th step on the disk the coordinator is killed; its workers end with it."""
+    import signal
+
+    from custodes.ledger import disk
+
+    left = int(os.environ["CUSTODES_PLANTED_NTH"])
+
+    def counted(real):  # type: ignore[no-untyped-def]
+        def step(self, *arguments):  # type: ignore[no-untyped-def]
+            nonlocal left
+            left -= 1
+            if left < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(self, *arguments)
+
+        return step
+
+    if "custodes.cli.main" in " ".join(sys.orig_argv):
+        for name in ("write", "link", "sync_directory"):
+            setattr(disk.Disk, name, counted(getattr(disk.Disk, name)))
+
+
 def writes_urls() -> None:
     """A careless engineer keeps the URL beside the outcome, for debugging."""
     from custodes.scan import shard
@@ -117,6 +140,7 @@ PLANTED = {
     "fails-a-sync": fails_a_sync,
     "fills-the-disk": fills_the_disk,
     "dies-at-a-step": dies_at_a_step,
+    "coordinator-dies-at-a-step": coordinator_dies_at_a_step,
     "writes-urls": writes_urls,
     "quotes-an-entry": quotes_an_entry,
 }

@@ -12,6 +12,7 @@ __all__ = ["similar"]
 
 COMMANDS: Final = {
     "neighbours": ("similar.neighbours:neighbours", "Find the nearest vectors of each seed."),
+    "scan": ("similar.scan:scan", "Hand over photos like the confirmed ones, as suspects."),
     "teach": ("similar.teach:teach_command", "Teach a probe from what the authority confirmed and rejected."),
     "models": ("similar.models:models", "Show the models that make vectors, and where they come from."),
 }

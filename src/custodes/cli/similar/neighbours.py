@@ -84,8 +84,8 @@ def neighbours(
 class Lines:
     """A line on standard error every few seconds."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int = 0) -> None:
+        self._total = f" of {total:,}" if total else ""
         self._began = self._last = time.monotonic()
 
     def tell(self, done: int) -> None:
@@ -93,7 +93,7 @@ class Lines:
         now = time.monotonic()
         if now - self._last >= LINE_EVERY_S:
             self._last = now
-            click.echo(f"{done:,} of {self._total:,} vectors, {now - self._began:.0f} s", err=True)
+            click.echo(f"{done:,}{self._total} vectors, {now - self._began:.0f} s", err=True)
 
 
 def say(found: Found, *, json_: bool) -> None:

@@ -15,7 +15,7 @@ from custodes.errors import ExitCode, InputError
 from custodes.handover.verdicts import Verdict, read_verdicts, standing
 from custodes.ledger.run import RunDirectory
 from custodes.model import Meaning
-from custodes.scan.joining import vectors_of
+from custodes.scan.joining import model_of, vectors_of
 from custodes.scan.labels import RowLabels, label_rows
 from custodes.similar.lesson import Lesson, LessonRows, digest_of, lesson
 from custodes.similar.measure import Share
@@ -31,9 +31,12 @@ CLASSES = (Meaning.CSAM, Meaning.EXPLOITATIVE, Meaning.NCII)
 @click.command("teach")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--vectors", required=True, metavar="VECTORS", help="Vectors of the run's rows: a folder, pattern or file."
+    "--vectors",
+    default=None,
+    metavar="VECTORS",
+    help="Vectors of the run's rows: a folder, pattern or file (default: those that the scan made with --embed).",
 )
-@click.option("--model", required=True, metavar="NAME", help="The model that made the vectors.")
+@click.option("--model", default="", metavar="NAME", help="The model that made VECTORS.")
 @click.option(
     "--out",
     required=True,
@@ -71,7 +74,7 @@ CLASSES = (Meaning.CSAM, Meaning.EXPLOITATIVE, Meaning.NCII)
 @json_option
 def teach_command(
     run: Path,
-    vectors: str,
+    vectors: str | None,
     model: str,
     out: Path,
     files: tuple[Path, ...],
@@ -89,13 +92,14 @@ def teach_command(
     """
     site, settings = load_site(config), TeachSettings()
     ledger = RunDirectory.open(run, site.run_key())
+    made_by = model_of(ledger, vectors, model)
     said = verdicts_of(site, files)
     labels = label_rows(ledger, site.examiner(), site.run_key(), said, Meaning(meaning))
-    shards = vectors_of(vectors, column, labels.files)
+    shards = vectors_of(vectors, column, labels.files, ledger)
     taken = lesson(shards, LessonRows(labels.positives, labels.negatives, labels.passed), background, settings.seed)
     held = held_out(taken.judged.vectors)
     origin = Origin(
-        model=model,
+        model=made_by,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         taught_from={
             "run": ledger.manifest.run_id,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from custodes.authorities.credentials import load_credentials
 from custodes.crypto import keys
 from custodes.errors import ConfigError
+from custodes.services.credentials import load_credentials
 from tests.authorities.simulator import SECRET, shown
 
 FIELDS = ("username", "password")

@@ -13,9 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from custodes.authorities import calls
-from custodes.authorities.calls import Answer, Caller, CallLimits, RefusedError
 from custodes.errors import AuthorityError, ConfigError
+from custodes.services import calls
+from custodes.services.calls import Answer, Caller, CallLimits, RefusedError
 from tests.authorities.service import Fault, Pauses, Reply, Seen, Service, loopback
 
 SECRET = "s3cret token/+="
@@ -416,3 +416,51 @@ def test_planted_with_paths_shown_as_they_are_an_id_is_told(monkeypatch: pytest.
 
 def test_an_answer_shows_nothing_of_itself() -> None:
     assert "secret" not in repr(Answer(200, {"a": "secret"}, b"secret", "GET /x"))
+
+
+# Services that say in the body what is wrong
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 404, 429, 500, 503])
+def test_an_exchange_has_its_answer_whatever_the_status_and_is_made_once(status: int) -> None:
+    async def check(server: Echo) -> None:
+        caller = loopback(server.base, "the service", attempts_max=5)
+        server.faults = {n: Fault(status=status, headers={"request-id": "a", "Retry-After": "7"}) for n in (1, 2)}
+        for call in (caller.exchange("GET", "/x"), caller.exchange("POST", "/x", b"1", "text/x")):
+            answer = await call
+            assert (answer.status, answer.body, answer.headers["Request-ID"], answer.after_s) == (
+                status,
+                b"[1]",
+                "a",
+                7,
+            )
+        assert len(server.requests) == 2
+        await caller.close()
+
+    run(check)
+
+
+@pytest.mark.parametrize("fault", [Fault(), Fault(sent_bytes=1), Fault(status=500, body=bytes(1001))])
+def test_an_exchange_without_a_whole_answer_is_an_error(fault: Fault) -> None:
+    async def check(server: Echo) -> None:
+        server.faults = {1: fault}
+        caller = loopback(server.base, "the service", limits=CallLimits(body_bytes_max=1000))
+        await failing(caller.exchange("POST", "/x", b"1", "text/x"))
+        assert len(server.requests) == 1
+        await caller.close()
+
+    run(check)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 65_536, 65_537, (1 << 20) - 1])
+def test_bodies_of_any_length_arrive_whole(size_bytes: int) -> None:
+    async def check(server: Echo) -> None:
+        caller = loopback(server.base, "the service")
+        body = bytes(n % 251 for n in range(size_bytes))
+        await caller.send("POST", "/x", body, "text/x")
+        seen = server.requests[0]
+        assert (seen.body == body, seen.headers["Content-Type"]) == (True, "text/x")
+        assert seen.headers["Content-Length"] == str(size_bytes)
+        await caller.close()
+
+    run(check)

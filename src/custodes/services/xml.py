@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
-from custodes.authorities.calls import Answer
 from custodes.errors import AuthorityError
+from custodes.services.calls import Answer
 
 __all__ = ["DEPTH_MAX", "ELEMENTS_MAX", "read_xml"]
 
@@ -25,8 +25,8 @@ ELEMENTS_MAX: Final = 2_000_000
 """A page of 1,000 entries, each with the feedback of a hundred members on every fingerprint, has fewer."""
 
 
-def read_xml(answer: Answer, root: str, namespace: str) -> Element:
-    """The root element, which must have this name.
+def read_xml(answer: Answer, roots: tuple[str, ...], namespace: str = "") -> Element:
+    """The root element, which must have one of these names.
 
     Elements in ``namespace`` are named without it; those of another keep theirs, so that nobody takes them for ours. Raises AuthorityError.
     """
@@ -43,8 +43,8 @@ def read_xml(answer: Answer, root: str, namespace: str) -> Element:
     except ParseError as error:  # from None: what these say, and carry, is of the document
         raise AuthorityError(f"the answer to {answer.path} is not XML: line {error.position[0]}") from None
     _name(found, f"{{{namespace}}}", answer.path)
-    if found.tag != root:
-        raise AuthorityError(f"the answer to {answer.path} is not a {root}")
+    if found.tag not in roots:
+        raise AuthorityError(f"the answer to {answer.path} is not a {' or '.join(roots)}")
     return found
 
 

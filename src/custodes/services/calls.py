@@ -1,4 +1,4 @@
-"""Calls to a known service: the client of every authority. Outbound calls to strangers' links are for ``net``.
+"""Calls to a known service: the client of every authority and route. Outbound calls to strangers' links are for ``net``.
 
 Promises: one origin, https (http for loopback alone, when it was allowed), the address checked where the socket is made, no redirects, a
 bound on every answer and every wait; GET is repeated with growing pauses when the service is busy, other methods never. Errors name the
@@ -8,6 +8,7 @@ service, the path without ids, and the status; never a query, a header, what was
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import math
 import random
@@ -25,9 +26,9 @@ import aiohttp
 import yarl
 
 from custodes import __version__
-from custodes.authorities.settings import CallLimits
 from custodes.errors import AuthorityError, ConfigError
 from custodes.net import AddressGuard
+from custodes.services.limits import CallLimits
 
 __all__ = ["Answer", "CallLimits", "Caller", "RefusedError"]
 
@@ -46,12 +47,17 @@ class RefusedError(AuthorityError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
-    """A whole answer with a status of 200 to 299. ``path`` is the call as errors name it."""
+    """A whole answer. ``path`` is the call as errors name it."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     path: str
+
+    @property
+    def after_s(self) -> float:
+        """Seconds that Retry-After asks for; 0 where it is absent or makes no sense."""
+        return _after_s(self.headers)
 
     def json(self) -> Any:
         """The body as JSON, each name once. Raises AuthorityError."""
@@ -103,10 +109,13 @@ class Caller:
 
     async def send(self, method: str, path: str, body: bytes, content_type: str, *, shown: str = "") -> Answer:
         """POST or PUT, once: whether the service acted on a call without an answer is not known. Else as ``get``."""
-        answer = await self._once(_Call(method, path, shown, body, content_type))
-        if isinstance(answer, Answer):
-            return answer
-        raise answer.error()
+        return _answered(await self._once(_Call(method, path, shown, body, content_type)))
+
+    async def exchange(
+        self, method: str, path: str, body: bytes | None = None, content_type: str = "", *, shown: str = ""
+    ) -> Answer:
+        """Any call, once, and its answer whatever the status: of services that say in the body what is wrong. Else as ``send``."""
+        return _answered(await self._once(_Call(method, path, shown, body, content_type, any_status=True)))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -120,11 +129,11 @@ class Caller:
         url = yarl.URL(self.base + call.path, encoded=True)  # as it is: what is quoted stays quoted
         try:
             async with self._client().request(
-                call.method, url, data=call.body, headers=headers, allow_redirects=False
+                call.method, url, data=call.data(), headers=headers, allow_redirects=False
             ) as response:
                 status = response.status
-                if 200 <= status < 300:
-                    return Answer(status, dict(response.headers), await self._read(response, shown), shown)
+                if call.any_status or 200 <= status < 300:
+                    return Answer(status, response.headers.copy(), await self._read(response, shown), shown)
                 after_s = _after_s(response.headers)
                 return _Refusal(f"{shown}: status {status}", status, again=status in _BUSY, after_s=after_s)
         except TimeoutError:
@@ -191,6 +200,11 @@ class _Call:
     shown: str = ""
     body: bytes | None = None
     content_type: str = ""
+    any_status: bool = False
+
+    def data(self) -> bytes | io.BytesIO | None:
+        """The body as aiohttp wants it: what is long in pieces."""
+        return io.BytesIO(self.body) if self.body and len(self.body) > _CHUNK_BYTES else self.body
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +227,12 @@ _HINTS: Final = {
     403: "check the credentials, and that this account may use this environment",
     404: "check the address and the environment",
 }
+
+
+def _answered(answer: Answer | _Refusal) -> Answer:
+    if isinstance(answer, Answer):
+        return answer
+    raise answer.error()
 
 
 def _shown(path: str) -> str:

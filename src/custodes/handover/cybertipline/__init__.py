@@ -1,0 +1,1 @@
+"""Reports to NCMEC's CyberTipline: what is said, checked before it is sent, and filed once whatever breaks."""

@@ -1,0 +1,168 @@
+"""The scans for similar photos of a run: where they lie, what they chose, what is left of them to do.
+
+Promises that what a scan chose is kept under the run key, and is read back as it was or not at all. Choosing is for ``scan.similar``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from custodes.crypto.keys import RunKey
+from custodes.handover.finding import Measured, Suspicion
+from custodes.handover.verdicts import Ruling, Verdict
+from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
+from custodes.ledger.run import RunDirectory
+from custodes.scan.run import plan_of
+from custodes.scan.settings import JUDGING, ScanSettings, without_pace
+from custodes.scan.shard import ShardJob, Suspect, finding_namer
+
+__all__ = [
+    "SELECTION",
+    "Earlier",
+    "Selection",
+    "Told",
+    "earlier_photos",
+    "firsts_of",
+    "jobs_of",
+    "selection_of",
+    "similar_manifest",
+    "similar_path",
+    "similar_runs",
+    "sweep_unchosen",
+]
+
+SELECTION: Final = "suspects"
+_FOLDER: Final = "similar"
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be said of a scan: counts, and nothing of any row. ``waiting``: photos of earlier scans that are not judged yet: they take a part of the budget.
+
+    ``suspects``: rows that were handed over, ``photos``: new ones among them; ``joined``: rows of photos that were handed over before; ``left_out``: candidate
+    rows that the budget had no room for.
+    """
+
+    rows: int
+    scored: int
+    confirmed: int
+    rejected: int
+    probe: str
+    photos: int
+    suspects: int
+    joined: int
+    left_out: int
+    waiting: int
+    budget: int
+    precision: tuple[Measured, ...]
+    drift: tuple[dict[str, Any], ...]
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scan chose: suspects by shard, rows scored by shard, and for later scans each photo's name and first row."""
+
+    suspects: dict[int, tuple[Suspect, ...]]
+    scored: tuple[int, ...]
+    photos: tuple[tuple[str, int], ...]
+    told: Told
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Earlier:
+    """A photo that was handed over as a suspect: its rows (through all files), the first of them, and what was said of it."""
+
+    name: str
+    first: int
+    rows: tuple[int, ...]
+    suspicion: Suspicion
+    rulings: frozenset[Ruling]
+
+
+def similar_path(parent: Path, manifest: Manifest) -> Path:
+    """Where a scan for similar photos lies: named by what it was asked."""
+    return parent / _FOLDER / manifest.fingerprint[:16]
+
+
+def similar_runs(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
+    """Those of a run that have chosen their suspects, the oldest first."""
+    paths = [path.parent for path in parent.path.glob(f"{_FOLDER}/*/{SELECTION}")]
+    runs = [RunDirectory.open(path, key) for path in paths]
+    return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.fingerprint))
+
+
+def sweep_unchosen(parent: RunDirectory, keep: Path) -> None:
+    """Remove scans that stopped before they chose, and were asked something else. Call it holding the parent's lock."""
+    for path in parent.path.glob(f"{_FOLDER}/*"):
+        if path.is_dir() and path != keep and not (path / SELECTION).exists():
+            shutil.rmtree(path)
+
+
+def similar_manifest(
+    parent: RunDirectory, lists: Sequence[ListUsed], recipients: Sequence[str], settings: ScanSettings, **own: Any
+) -> Manifest:
+    """The manifest: the parent's input and settings, today's lists, and what was asked (``settings.similar``)."""
+    old, new = parent.manifest, without_pace(settings)
+    return make_manifest(
+        dataset=old.dataset,
+        lists=list(lists),
+        settings=old.settings | {name: new[name] for name in (*JUDGING, "similar")},
+        recipients=sorted(recipients),
+        input=old.input,
+        plan=old.plan,
+        parent=old.fingerprint,
+        **own,
+    )
+
+
+def selection_of(run: RunDirectory) -> Selection | None:
+    """What a scan chose; None before it did."""
+    data = run.kept(SELECTION)
+    return None if data is None else msgspec.msgpack.decode(data, type=Selection)
+
+
+def jobs_of(run: RunDirectory, chosen: Selection) -> list[ShardJob]:
+    """The shards that are not committed, with their suspects."""
+    done = run.latest()
+    return [
+        ShardJob(shard.index, suspects=chosen.suspects.get(shard.index, ()), scored=chosen.scored[shard.index])
+        for shard in plan_of(run.manifest).shards
+        if shard.index not in done
+    ]
+
+
+def earlier_photos(parent: RunDirectory, key: RunKey, verdicts: Mapping[str, Verdict]) -> Iterator[Earlier]:
+    """The photos that earlier scans of a run handed over, with what was said of them since."""
+    firsts = firsts_of(parent)
+    for run in similar_runs(parent, key):
+        chosen, name = selection_of(run), finding_namer(run.manifest, key)
+        rows: dict[str, list[int]] = {}
+        said: dict[str, set[Ruling]] = {}
+        suspicions: dict[str, Suspicion] = {}
+        for shard, suspects in chosen.suspects.items() if chosen else ():
+            for suspect in suspects:
+                photo = suspect.suspicion.photo
+                rows.setdefault(photo, []).append(int(firsts[shard]) + suspect.row)
+                suspicions.setdefault(photo, suspect.suspicion)
+                if (verdict := verdicts.get(name(shard, suspect.row))) is not None:
+                    said.setdefault(photo, set()).add(verdict.verdict)
+        led = dict(chosen.photos) if chosen else {}
+        for photo, mine in rows.items():
+            yield Earlier(
+                photo, led.get(photo, mine[0]), tuple(mine), suspicions[photo], frozenset(said.get(photo, ()))
+            )
+
+
+def firsts_of(run: RunDirectory) -> Int64s:
+    """The first row of each shard, through all files."""
+    done = run.latest()
+    rows = [done[shard.index].rows for shard in plan_of(run.manifest).shards]
+    return np.concatenate([[0], np.cumsum(rows)])[:-1].astype(np.int64)
