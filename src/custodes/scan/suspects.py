@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -27,28 +28,29 @@ from custodes.scan.shard import (
     make_finding,
     refused_link,
     settle,
+    stored_evidence,
     take_all,
 )
 from custodes.sources.base import RowDetails
 from custodes.sources.source import row_details
 
-__all__ = ["SIMILAR_RULE", "process_suspects"]
+__all__ = ["SIMILAR_RULE", "opened", "process_suspects", "suspects_found"]
 
 SIMILAR_RULE = "similar"
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """What the suspects of a shard turned out to be: the columns of a shard file by row, and where redirects led."""
+
+    rows: dict[int, dict[str, Any]]
+    final_urls: dict[int, str]
 
 
 def process_suspects(job: ShardJob, tools: ShardTools, parent: RunDirectory) -> ShardReport:
     """Work the suspects of a shard and commit it."""
     started = time.time()
-    record = parent.latest_of(job.shard)
-    assert record is not None
-    before = parent.rows(record)
-    work = ShardWork(job, tools.plan.shards[job.shard], rows=RowsBuilder.from_table(before))
-    rows = sorted(suspect.row for suspect in job.suspects)
-    details = row_details(tools.plan, work.spec, rows) if rows else []
-    if details and "bytes" in tools.run.manifest.passes:
-        carry(work, tools, details)
-    findings = findings_of(work, tools, details)
+    work, before = opened(job, tools, parent)
+    findings = suspects_found(work, tools)
     committed = tools.run.commit(
         ShardCommit(
             shard=job.shard,
@@ -65,8 +67,42 @@ def process_suspects(job: ShardJob, tools: ShardTools, parent: RunDirectory) -> 
     return ShardReport(job.shard, job.generation, committed.rows, committed.reasons, len(findings))
 
 
+def opened(job: ShardJob, tools: ShardTools, parent: RunDirectory) -> tuple[ShardWork, Any]:
+    """The shard as the run before left it, and its table."""
+    record = parent.latest_of(job.shard)
+    assert record is not None
+    table = parent.rows(record)
+    return ShardWork(job, tools.plan.shards[job.shard], rows=RowsBuilder.from_table(table)), table
+
+
+def suspects_found(work: ShardWork, tools: ShardTools) -> list[Finding]:
+    """The suspects of a shard as they are handed over: fetched if they are to be, and were not yet."""
+    rows = sorted(suspect.row for suspect in work.job.suspects)
+    details = row_details(tools.plan, work.spec, rows) if rows else []
+    if "bytes" in tools.run.manifest.passes:
+        fetch(work, tools, details)
+    return findings_of(work, tools, details)
+
+
+def fetch(work: ShardWork, tools: ShardTools, details: Sequence[RowDetails]) -> None:
+    """What was fetched is kept under the run key, and not fetched again. Shards without suspects have such a file too."""
+    name = f"fetched/{work.job.shard:08d}"
+    assert work.rows is not None
+    if (data := tools.run.kept(name)) is None:
+        carry(work, tools, details)
+        table = finished_rows(work)
+        rows = {each.row: table.slice(each.row, 1).to_pylist()[0] for each in details}
+        data = msgspec.msgpack.encode(Fetched(rows=rows, final_urls=work.final_urls))
+        tools.run.keep(name, data)
+    fetched = msgspec.msgpack.decode(data, type=Fetched)
+    for row, values in fetched.rows.items():
+        work.rows.set(row, **values)
+    work.final_urls |= fetched.final_urls
+    work.by_bytes = tools.examiner.judge(stored_evidence(finished_rows(work), tools.examiner.kinds))
+
+
 def carry(work: ShardWork, tools: ShardTools, details: Sequence[RowDetails]) -> None:
-    """Fetch the suspects, or read them out of their shard, and judge their digests."""
+    """Fetch the suspects, or read them out of their shard."""
     wanted = {each.row for each in details}
     if tools.plan.holds_images:
         answers = (each for each in tools.carrier.read_shard(tools.plan, work.spec) if each.key in wanted)
