@@ -38,7 +38,7 @@ ARROWS: dict[str, set[str]] = {
     "ledger": {"errors", "model", "crypto"},
     "net": {"errors", "model", "url"},
     "services": {"errors", "crypto", "net"},
-    "handover": {"errors", "model", "durable", "crypto"},
+    "handover": {"errors", "model", "durable", "crypto", "url", "services"},
     "sources": {"errors", "model", "url"},
     "jail": {"errors", "model", "confine", "decoding"},
     "hashing": {"model", "sniff", "pdq", "decoding", "pictures", "image"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import random
 from typing import Any
 
@@ -10,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custodes.crypto.keys import RunKey
+from custodes.crypto.keys import RunKey, hkdf_sha256
 from custodes.handover import incident as module
 from custodes.handover.finding import Finding, Suspicion
-from custodes.handover.incident import Incident, Place, incident_namer, incidents_of, named_by_findings
+from custodes.handover.incident import Incident, Place, folded, incident_namer, incidents_of, named_by_findings
 from tests.handover.making import NAME, digests_of, finding, incidents, match
 
 
@@ -159,6 +161,39 @@ def test_the_name_is_the_same_in_every_run_and_after_more_is_known() -> None:
     (known,) = incidents(finding(3, matches=(match(7),)), one)
     assert dead.id != known.id
     assert dead.id in known.aliases
+
+
+def test_ids_are_as_the_format_says() -> None:
+    secret = hkdf_sha256(bytes([5] * 32), b"", b"custodes/run/incident")
+
+    def named(*parts: bytes) -> str:
+        message = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+        return hmac.new(secret, message, hashlib.sha256).hexdigest()[:32]
+
+    (live,) = incidents(finding(1, 7))
+    known = digests_of(7)
+    assert live.id == named(b"sha256", known["sha256"].encode())
+    assert live.aliases == (
+        named(b"sha1", known["sha1"].encode()),
+        named(b"md5", known["md5"].encode()),
+        named(b"entry", b"md5", b"hotline", b"", b"e7"),
+    )
+    (unknown,) = incidents(finding(1, matches=(PDQ,)))
+    assert unknown.id == named(b"url", b"https://images.example/1.jpg")
+
+
+def test_of_incidents_that_are_told_again_one_is_left_also_under_another_of_their_names() -> None:
+    (dead,) = incidents(finding(3, matches=(match(7),)))
+    (live,) = incidents(finding(1, 7, found_at="2026-04-01T00:00:00Z"))
+    (other,) = incidents(finding(9, 9))
+    for order in ([dead, live, other], [live, other, dead]):
+        assert dead.id != live.id
+        whole = next(each for each in folded(order) if each.id == live.id)
+        assert len(folded(order)) == 2
+        assert [place.finding for place in whole.places] == [f"{1:032x}", f"{3:032x}"]
+        assert (whole.digests, whole.aliases) == (live.digests, live.aliases)
+        assert whole.found_at == dead.found_at
+        assert folded([*order, *order])[0].id in (live.id, other.id)
 
 
 def test_names_tell_nothing_without_the_key() -> None:

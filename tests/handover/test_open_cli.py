@@ -157,6 +157,14 @@ def test_what_cannot_be_relied_on_is_refused_by_name(desk: Path, case: str) -> N
     assert files_in(desk) == before
 
 
+def test_packages_of_two_reporters_are_opened_apart(desk: Path) -> None:
+    strange(desk)
+    (desk / "reporters").write_text(f"{LINE}\n{signer(2).verifier}\n")
+    with pytest.raises(InputError, match="of several reporters"):
+        run(desk, desk / "in", reporter=str(desk / "reporters"))
+    run(desk, desk / "in" / "two.custodes.age", reporter=str(desk / "reporters"))
+
+
 def test_the_keys_of_reporters_come_from_the_line_or_a_file(desk: Path) -> None:
     keys = desk / "reporters"
     keys.write_text(f"# who we work with\n{signer(2).verifier}\n\n{LINE}\n")

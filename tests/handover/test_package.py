@@ -19,7 +19,7 @@ from custodes.crypto.keys import SigningKey, VerifierKey
 from custodes.crypto.seal import seal, unseal
 from custodes.errors import ConfigError, CustodesError, InputError
 from custodes.handover import package as module
-from custodes.handover.incident import Incident, folded
+from custodes.handover.incident import Incident, Place, folded
 from custodes.handover.package import (
     INSIDE_TYPE,
     OUTSIDE_TYPE,
@@ -372,3 +372,11 @@ UNFIT: dict[str, Callable[[], object]] = {
 def test_what_a_reporter_must_say_is_said(case: str) -> None:
     with pytest.raises((ValueError, CustodesError)):
         UNFIT[case]()
+
+
+def test_the_format_page_names_every_field() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "package.md").read_text(encoding="utf-8")
+    kinds = (module.Outside, module.Header, About, Reporter, module.ListVersion, Incident, Place)
+    fields = {field for kind in kinds for field in kind.__struct_fields__}
+    assert sorted(field for field in fields if f"`{field}`" not in page) == []
+    assert all(word in page for word in (OUTSIDE_TYPE, INSIDE_TYPE, module.SEALED_SUFFIX, module.ENVELOPE_SUFFIX))

@@ -13,8 +13,8 @@ sys.path.append(str(Path(__file__).parents[2] / "bench"))
 from funnel_loop import Funnel, Suspect, begin
 from funnel_world import Gallery, Photo, Sizes, World, gallery, list_of, serving, written
 
-SIZES = Sizes(side=112, known=60, lookalikes=60, everyday=100)
-BUDGET = 50
+SIZES = Sizes(side=128, known=60, lookalikes=18, everyday=150)
+BUDGET = 56
 ROUNDS = 3
 TOP = 100
 

@@ -151,6 +151,8 @@ def opened_packages(paths: Sequence[Path], secret: str, keys: Sequence[VerifierK
         key=lambda each: datetime.fromisoformat(each.header.about.made_at),
     )
     index = Index(tuple(folded(incident for each in found for incident in each.incidents)), tuple(found))
+    if len({each.signer for each in found}) > 1:
+        raise InputError("these are packages of several reporters", hint="open them apart: verdicts go back to one")
     if len(index.environments) > 1:
         raise InputError("these are packages of test and of production", hint="open them apart")
     return Content(index, [line for each in found for line in (each.header, *each.incidents)], ())

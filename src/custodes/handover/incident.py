@@ -113,18 +113,40 @@ def named_by_findings(findings: Iterable[Finding], *, demo: bool = False) -> lis
 
 
 def folded(incidents: Iterable[Incident]) -> list[Incident]:
-    """Of incidents that are told more than once, or in portions, one with all their places and matches; for the rest the later counts."""
+    """Of incidents that are told more than once, in portions or under several of their ids, one with all their places; for the rest the later counts."""
     found: dict[str, Incident] = {}
-    for incident in incidents:
-        before = found.get(incident.id)
-        found[incident.id] = _joined(before, incident) if before else incident
+    owners: dict[str, str] = {}
+    for told in incidents:
+        incident = told
+        for known in sorted({owners[name] for name in _names(told) if name in owners}):
+            incident = _joined(found.pop(known), incident)
+        found[incident.id] = incident
+        owners.update(dict.fromkeys(_names(incident), incident.id))
     return list(found.values())
 
 
 def _joined(before: Incident, after: Incident) -> Incident:
+    best = (
+        before if before.digests and not after.digests else after
+    )  # of one whose link has died meanwhile more was known
     places = {place.finding: place for place in (*before.places, *after.places)}
-    matches = sorted({*before.matches, *after.matches}, key=msgspec.structs.astuple)
-    return msgspec.structs.replace(after, places=_in_order(places.values()), matches=tuple(matches))
+    return msgspec.structs.replace(
+        best,
+        aliases=tuple(
+            name for name in dict.fromkeys((*_names(best), *_names(before), *_names(after))) if name != best.id
+        ),
+        places=_in_order(places.values()),
+        matches=_sorted_matches((*before.matches, *after.matches)),
+        found_at=min(before.found_at, after.found_at),
+    )
+
+
+def _names(incident: Incident) -> tuple[str, ...]:
+    return (incident.id, *incident.aliases)
+
+
+def _sorted_matches(matches: Iterable[Match]) -> tuple[Match, ...]:
+    return tuple(sorted(set(matches), key=msgspec.structs.astuple))
 
 
 def _in_order(places: Iterable[Place]) -> tuple[Place, ...]:
@@ -200,7 +222,7 @@ def _ambiguous(findings: Sequence[Finding]) -> set[Key]:
 
 def _incident(group: Sequence[Finding], names: Sequence[str], demo: bool) -> Incident:
     findings = sorted(group, key=_gravity)
-    matches = sorted({match for finding in findings for match in finding.matches}, key=msgspec.structs.astuple)
+    matches = _sorted_matches(match for finding in findings for match in finding.matches)
     meaning = min((match.meaning for match in matches), key=_rank, default="")
     exact = any(match.kind in _FILE_KINDS and match.meaning == meaning != "" for match in matches)
     shown = next((finding for finding in findings if _is_what_matched(finding)), None)
@@ -212,7 +234,7 @@ def _incident(group: Sequence[Finding], names: Sequence[str], demo: bool) -> Inc
         rule=findings[0].rule,
         meaning=meaning,
         exact=exact,
-        matches=tuple(matches),
+        matches=matches,
         digests=dict(sorted(shown.digests.items())) if shown else {},
         size_bytes=shown.size_bytes if shown else 0,
         format=shown.format if shown else "",

@@ -179,7 +179,8 @@ def _nearest(vectors: Float32s, others: Float32s) -> Float64s:
     for part, cosines in _blocks(vectors, others) if len(others) else ():
         nearest = others[cosines.argmax(axis=1)]
         found[part] = np.einsum("ij,ij->i", vectors[part], nearest, dtype=np.float64)
-    return np.clip(found, -1, 1).round(6)
+    clipped: Float64s = np.clip(found, -1, 1)
+    return clipped.round(6)
 
 
 def _alike(vectors: Float32s, others: Float32s) -> Int64s:

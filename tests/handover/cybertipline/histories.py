@@ -74,6 +74,11 @@ class Case:
     ended: Ended | None = None
 
     @property
+    def untold(self) -> str:
+        """The report whose fate NCMEC would not tell: a person was told so."""
+        return self.ended.report_id if isinstance(self.ended, Dead) else ""
+
+    @property
     def files(self) -> list[str]:
         file = self.of.file if isinstance(self.of, Withheld) else None
         return [hashlib.md5(file.content).hexdigest()] if file else []
@@ -102,12 +107,8 @@ async def history(
         await go_on(client, case)
         server.now += timedelta(seconds=chance.choice([1, 60, 3600, 25 * 3600]))
     server.faults.clear()
-    left_open = [
-        report.id
-        for case in cases
-        for report in server.reports.values()
-        if report.state == OPEN and report.id in case.store.known
-    ]
+    known = {number for case in cases for number in case.store.known} - {case.untold for case in cases}
+    left_open = [report.id for report in server.reports.values() if report.state == OPEN and report.id in known]
     server.now += timedelta(hours=25)
     server.expire()
     return [*(f"report left open: {number}" for number in left_open), *wrongs(server, cases)]
@@ -147,7 +148,7 @@ def wrongs(server: CyberTiplineServer, cases: list[Case]) -> Iterator[str]:
             yield "filed twice"
         if isinstance(ended, Filed) and [report.id for report in finished] != [ended.report_id]:
             yield "an incident is lost: it is said to be filed, and is not"
-        if isinstance(ended, Dead) and finished:
+        if isinstance(ended, Dead) and finished and finished[0].id != case.untold:
             yield "an incident is lost: it is filed, and said not to be"
         if isinstance(ended, Dead) and ended.code not in {fault.code for fault in server.served}:
             yield "an incident is lost: it is given up without a cause"
