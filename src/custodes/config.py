@@ -18,11 +18,22 @@ import msgspec
 from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.confine import keep_secrets
-from custodes.crypto.keys import RunKey, VerifierKey, create_keys, load_lists_key, load_run_key
+from custodes.crypto.keys import (
+    RunKey,
+    SigningKey,
+    TransportKey,
+    VerifierKey,
+    create_keys,
+    load_lists_key,
+    load_run_key,
+    load_signing_key,
+    load_transport_key,
+)
 from custodes.crypto.seal import Recipient, create_identity
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.errors import ConfigError, ListError
 from custodes.examine import Examiner
+from custodes.handover.settings import HandoverSettings
 from custodes.handover.verdicts import VerdictStore
 from custodes.jurisdictions import PolicySettings
 from custodes.ledger.manifest import ListUsed
@@ -97,6 +108,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     meaning: dict[str, dict[str, Meaning]] = {}
     maps: dict[str, dict[str, str]] = {}
     serve: ServeSettings = ServeSettings()
+    handover: HandoverSettings = HandoverSettings()
     shield: ShieldSettings = ShieldSettings()
 
     def __post_init__(self) -> None:
@@ -207,6 +219,16 @@ class Site:
         used = [ListUsed(id=name, version=version) for name, version in versions.items()]
         return Judge(self.examiner(used), guards, serve.hits_per_day)
 
+    def transport_keys(self) -> list[TransportKey]:
+        """What waits to be sent is locked under the first; the others were in use before."""
+        paths = [self._keys / "transport.key"]
+        paths += [self.home / text for text in self.config.handover.earlier_transport_keys]
+        return [load_transport_key(path) for path in paths]
+
+    def signing_key(self) -> SigningKey:
+        """What this site signs with."""
+        return load_signing_key(self._keys / "signing.key")
+
     @property
     def serve_state(self) -> Path:
         """Where the match service remembers what tenants have found."""
@@ -272,8 +294,11 @@ def load_site(given: str | None) -> Site:
     return Site(path, config)
 
 
-def create_site(directory: Path, recipients: list[str], *, demo: bool = False) -> Site:
-    """Write ``custodes.toml`` and new keys into a directory. Refuses to overwrite anything. ``demo`` makes a throw-away authority too."""
+def create_site(directory: Path, recipients: list[str], *, demo: bool = False, name: str = "custodes") -> Site:
+    """Write ``custodes.toml`` and new keys into a directory. Refuses to overwrite anything. ``demo`` makes a throw-away authority too.
+
+    ``name``: of the signing key.
+    """
     path = directory / CONFIG_NAME
     if any((directory / name).exists() for name in (CONFIG_NAME, "keys", "demo-authority.key")):
         raise ConfigError(
@@ -286,7 +311,7 @@ def create_site(directory: Path, recipients: list[str], *, demo: bool = False) -
         raise ConfigError(
             f"cannot make the directory {directory}: {error.strerror}", hint="choose another one"
         ) from error
-    create_keys(directory / "keys")
+    create_keys(directory / "keys", name)
     if demo:
         secret, recipient = create_identity()
         write_new(

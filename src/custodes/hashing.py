@@ -38,10 +38,15 @@ def examine_content(data: bytes, limits: ImageLimits, policy: DecodePolicy, reci
 
 
 def _square(frame: Frame, recipe: Recipe) -> bytes:
-    """What a model is shown of a frame; empty where there is no memory to have it in colour. Its digests count all the same."""
+    """What a model is shown of a frame; empty where it cannot be had in colour. Its digests count all the same."""
     try:
         return square_of(frame.colour(), recipe).tobytes()
-    except (Undecodable, MemoryError):
+    except (
+        Undecodable,
+        MemoryError,
+        ValueError,
+        OSError,
+    ):  # the last two: what Pillow raises where it will not resize or write
         return b""
 
 

@@ -5,8 +5,7 @@ Nothing here sends or keeps by itself; the order of things is that of ``handover
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,16 +14,20 @@ import msgspec
 
 from custodes.carrier.client import Carrier
 from custodes.config import Site
+from custodes.crypto.keys import VerifierKey
 from custodes.errors import InputError
 from custodes.examine import Examiner
-from custodes.handover.custody import Custody
+from custodes.handover.approvals import Guarded, Papers, TwoPerson, Wanted, subject_of
+from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.custody import Means as CustodyMeans
+from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Means
 from custodes.handover.finding import Finding
 from custodes.handover.incident import Incident, incident_namer, incidents_of
-from custodes.handover.outbox import Outbox
-from custodes.handover.package import About, ListVersion, Reporter
+from custodes.handover.outbox import Outbox, Pace
+from custodes.handover.package import About, ListVersion, Reporter, make_packages, save_package
 from custodes.handover.receipts import Receipts
+from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
 from custodes.lists.matcher import Matcher
 from custodes.scan.again import findings_again
@@ -72,3 +75,58 @@ def _findings(site: Site, run: RunDirectory, parent: RunDirectory) -> Iterator[F
         run_key=site.run_key(),
     )
     return findings_again(tools, None if run is parent else parent)
+
+
+class Office:
+    """The outbox, the receipts and the record of a site. Opening it tells whether a key is missing that something in it is locked under."""
+
+    def __init__(self, site: Site) -> None:
+        settings, keys = site.config.handover, site.transport_keys()
+        state = site.home / settings.state
+        pace = Pace(alarm_after_s=settings.alarm_after_hours * 3600)
+        self.site = site
+        self.who = settings.operator
+        self.outbox = Outbox(state / "outbox", keys, pace)
+        self.receipts = Receipts(state / "receipts", keys)
+        memory = CustodyMeans(memory=site.home / "custody.memory", signer=site.signing_key())
+        self.custody = Custody(state / "custody", memory)
+        self.rule = TwoPerson(settings.two_person, [VerifierKey.parse(text) for text in settings.approvers])
+
+    def desk(self, route: Route) -> Desk:
+        """Where incidents go out by a route."""
+        return Desk(route, Means(self.outbox, self.receipts, self.custody, self.who))
+
+    def permit(self, act: Guarded, incidents: Iterable[str], environment: Environment, papers: Papers | None) -> None:
+        """Raises InputError where two people are needed, and two have not agreed to exactly this."""
+        self.rule.permit(Wanted(act, subject_of(incidents), environment), papers, self.custody, datetime.now(UTC))
+
+    def about(self, told: Told, environment: Environment) -> About:
+        """What is said of a package beside its incidents."""
+        settings = self.site.config.handover
+        lists = {(used.id, used.version) for run in told.runs for used in run.manifest.lists}
+        return About(
+            reporter=Reporter(name=settings.operator, contact=settings.contact or "not given"),
+            environment=environment,
+            made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            tool=told.runs[0].manifest.tool,
+            runs=tuple(run.manifest.run_id for run in told.runs),
+            datasets=tuple(sorted({run.manifest.dataset for run in told.runs})),
+            lists=tuple(ListVersion(list=name, version=version) for name, version in sorted(lists)),
+        )
+
+    def pack(self, told: Told, folder: Path, environment: Environment) -> list[Path]:
+        """Sealed, signed packages of all incidents; each stands in the record. Raises InputError where there is nothing to seal."""
+        if not told.incidents:
+            raise InputError("there is nothing to hand over", hint="no row of this run is a finding")
+        about, signer = self.about(told, environment), self.site.signing_key()
+        packages = list(make_packages(told.incidents, about, self.site.recipients(), signer))
+        paths = []
+        for number, package in enumerate(packages, 1):
+            name = f"{told.runs[0].manifest.run_id}-{environment}-{number:03}"
+            paths.append(save_package(package, folder, name)[0])
+            deeds = [
+                Deed(act=Act.SEALED, who=self.who, incident=each, environment=environment, digest=package.sha256)
+                for each in package.incidents
+            ]
+            self.custody.append(*deeds)
+        return paths

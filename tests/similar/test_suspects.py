@@ -122,6 +122,13 @@ def test_of_equal_candidates_the_lower_rows_come_first() -> None:
     assert len({(each.cosine, each.score) for each in found}) == 1
 
 
+def test_a_difference_that_is_not_told_decides_nothing() -> None:
+    """The sixth digit is told; the last ones differ by processor."""
+    close = at_cosines(0.7, float(np.nextafter(np.float32(0.7), np.float32(1))), 0.700002)
+    found, _ = candidates_of(np.arange(3), close, Known(AXIS, NONE), None)
+    assert [(each.row, each.cosine) for each in found] == [(2, 0.700002), (0, 0.7), (1, 0.7)]
+
+
 @pytest.mark.parametrize("confirmed", [1, 2, 5])
 def test_one_photo_in_many_rows_has_one_place_whatever_stands_beside_it(confirmed: int) -> None:
     """Products in floats differ in the last place by where in a matrix a row stands, and by how many there are."""

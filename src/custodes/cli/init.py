@@ -24,11 +24,18 @@ __all__ = ["init"]
 @click.option(
     "--demo-authority", is_flag=True, help="Make a throw-away authority for trying things out; every report says so."
 )
+@click.option(
+    "--name",
+    default="custodes",
+    show_default=True,
+    metavar="NAME",
+    help="Whose signing key it is: what it signs is signed in this name.",
+)
 @config_unused
 @json_option
-def init(directory: Path, recipients: tuple[str, ...], *, demo_authority: bool, json_: bool) -> None:
+def init(directory: Path, recipients: tuple[str, ...], name: str, *, demo_authority: bool, json_: bool) -> None:
     """Write a commented configuration and new keys into DIRECTORY. Overwrites nothing."""
-    site = create_site(directory, list(recipients), demo=demo_authority)
+    site = create_site(directory, list(recipients), demo=demo_authority, name=name)
     if json_:
         as_json(
             {"config": str(site.path), "recipients": site.config.authority.recipients, "demo_authority": demo_authority}

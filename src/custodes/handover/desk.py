@@ -250,4 +250,3 @@ class _Progress:
 
 def _digest(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
-

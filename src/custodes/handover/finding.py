@@ -89,6 +89,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     width: int = 0
     height: int = 0
     digests: dict[str, str] = {}
+    recorded: dict[str, str] = {}
     decode_policy: str = ""
     tool: str = ""
     run_id: str = ""

@@ -62,6 +62,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Incident(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One image, as an authority hears of it. ``exact``: a list has the very file under ``meaning``; else the image looks alike, or its link is listed.
 
+    ``digests``: of the file as it was seen here; ``recorded``: as the dataset records them, of a download long ago.
     ``decision``, ``rule`` and ``meaning`` are the gravest of its findings and matches. ``aliases``: other ids that the same image has, or had in another run.
     """
 
@@ -73,6 +74,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     exact: bool
     matches: tuple[Match, ...]
     digests: dict[str, str]
+    recorded: dict[str, str] = {}
     size_bytes: int
     format: str
     width: int
@@ -236,6 +238,7 @@ def _incident(group: Sequence[Finding], names: Sequence[str], demo: bool) -> Inc
         exact=exact,
         matches=matches,
         digests=dict(sorted(shown.digests.items())) if shown else {},
+        recorded=_recorded(findings),
         size_bytes=shown.size_bytes if shown else 0,
         format=shown.format if shown else "",
         width=shown.width if shown else 0,
@@ -246,6 +249,12 @@ def _incident(group: Sequence[Finding], names: Sequence[str], demo: bool) -> Inc
         demo=demo,
         suspicion=min(suspicions, key=lambda each: (each.rank, each.photo), default=None),
     )
+
+
+def _recorded(findings: Sequence[Finding]) -> dict[str, str]:
+    """Of what matched by its recorded digest; of several, those of the gravest finding."""
+    told = [finding.recorded for finding in findings if "columns" in finding.passes and finding.recorded]
+    return dict(sorted(told[0].items())) if told else {}
 
 
 def _rank(meaning: str) -> int:

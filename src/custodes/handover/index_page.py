@@ -180,7 +180,8 @@ def suspicion_text(suspicion: Suspicion) -> str:
 
 
 def _digests(incident: Incident) -> list[tuple[str, str]]:
-    return [(kind, value) for kind, value in incident.digests.items() if kind != "pdq_quality"]
+    seen = [(kind, value) for kind, value in incident.digests.items() if kind != "pdq_quality"]
+    return seen + [(f"{kind} recorded", value) for kind, value in incident.recorded.items()]
 
 
 def _row(place: Place) -> str:

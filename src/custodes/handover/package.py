@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -119,10 +119,11 @@ class PackageLimits:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Package:
-    """A sealed file and the envelope that belongs beside it. ``sha256``, in hex, names the sealed file."""
+    """A sealed file and the envelope that belongs beside it. ``sha256``, in hex, names the sealed file; ``incidents``: what is in it, where that is known."""
 
     sealed: bytes
     envelope: bytes
+    incidents: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -136,6 +137,10 @@ class Opened(NamedTuple):
     header: Header
     incidents: list[Incident]
     signer: VerifierKey
+
+
+class _Named(msgspec.Struct):
+    id: str
 
 
 def make_packages(
@@ -163,7 +168,8 @@ def make_packages(
             body_sha256=hashlib.sha256(body).hexdigest(),
             how_to_verify=how_to_verify(key.verifier),
         )
-        packages.append(_package(header, body, recipients, key))
+        named = sorted({msgspec.json.decode(line, type=_Named).id for line in lines})
+        packages.append(replace(_package(header, body, recipients, key), incidents=tuple(named)))
     return packages
 
 

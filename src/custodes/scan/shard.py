@@ -26,7 +26,7 @@ from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, Susp
 from custodes.ledger.manifest import Manifest
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit, Vectors
-from custodes.model import Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
+from custodes.model import URL_KINDS, Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
 from custodes.policy import Policy
 from custodes.scan.flood import FLOOD_RULE, flooding_lists, held_back
 from custodes.scan.settings import ScanSettings
@@ -398,8 +398,19 @@ def make_finding(work: ShardWork, tools: ShardTools, hit: tuple[int, Decision, R
         tool=f"custodes {__version__}",
         run_id=manifest.run_id,
         final_url=work.final_urls.get(row, ""),
+        recorded=recorded_digests(work, row),
         **examined_fields(line),
     )
+
+
+def recorded_digests(work: ShardWork, row: int) -> dict[str, str]:
+    """The image's digests as the dataset itself records them, where they were compared."""
+    found = {}
+    for kind, digested in work.links.digests.items() if work.links is not None else ():
+        at = int(np.searchsorted(digested.items, row))
+        if kind not in URL_KINDS and at < len(digested.items) and digested.items[at] == row:
+            found[kind.value] = digested.codes[at].tobytes().hex()
+    return found
 
 
 def make_match(signal: Signal) -> Match:

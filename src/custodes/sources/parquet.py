@@ -131,7 +131,15 @@ def records(path: str, options: SourceOptions) -> Iterator[dict[str, Any]]:
     """
     known = footer(path, options).columns
     with open_file(path) as file, _opened(file, path) as table, reading(path):
-        names = {known.url, known.key, known.width, known.height, known.language, *known.digest_columns().values(), "key"}
+        names = {
+            known.url,
+            known.key,
+            known.width,
+            known.height,
+            known.language,
+            *known.digest_columns().values(),
+            "key",
+        }
         chosen = [name for name in table.schema_arrow.names if name in names]
         for batch in table.iter_batches(columns=chosen, use_threads=False):
             yield from batch.to_pylist()

@@ -17,7 +17,15 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from custodes.errors import SourceError
 from custodes.model import Kind
 from custodes.sources.base import ColumnMap, Format, LinkBatch, Plan, RowDetails, ShardSpec, SourceOptions
-from custodes.sources.columns import DETAILS, batch_of_rows, details_of, fields_of, json_record, resolve_columns, wanted_fields
+from custodes.sources.columns import (
+    DETAILS,
+    batch_of_rows,
+    details_of,
+    fields_of,
+    json_record,
+    resolve_columns,
+    wanted_fields,
+)
 from custodes.sources.files import open_file, reading, shown, size_of, skip, unpacked
 
 __all__ = ["Slice", "details", "links", "slices", "text_columns"]

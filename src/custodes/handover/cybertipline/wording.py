@@ -49,7 +49,7 @@ def statement(of: Incident | Withheld, environment: Environment, facts: Iterable
         _sort(of),
         *facts,
         "Hash values:",
-        *(_digests(of.digests) or ["- of the file itself: not known, see the entries"]),
+        *_hash_values(of),
         "Entries of hash lists that matched:",
         *(_match(match) for match in of.matches[:_MATCHES_MAX]),
         *_further(len(of.matches) - _MATCHES_MAX, "entries"),
@@ -76,6 +76,11 @@ def _sort(of: Incident | Withheld) -> str:
     kinds = {match.kind for match in of.matches}
     told = _EXACT if of.exact else _NEAR if kinds & FILE_KINDS.keys() else _LINK
     return f"{told} Its list's category is taken to mean: {of.meaning or 'nothing that is known here'}."
+
+
+def _hash_values(of: Incident | Withheld) -> list[str]:
+    recorded = [f"{line} (as the dataset records it)" for line in _digests(getattr(of, "recorded", {}))]
+    return _digests(of.digests) + recorded or ["- of the file itself: not known, see the entries"]
 
 
 def _digests(digests: Mapping[str, str]) -> list[str]:

@@ -1,0 +1,74 @@
+"""``custodes handover ask`` and ``approve``: the two-person rule."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from custodes.cli.handover.keeping import due_of
+from custodes.cli.handover.sending import fresh_of
+from custodes.cli.options import config_option, json_option, as_json, printable
+from custodes.config import load_site
+from custodes.crypto.keys import VerifierKey, load_signing_key
+from custodes.durable import replace_file
+from custodes.errors import ExitCode, InputError
+from custodes.handover.approvals import Guarded, Wanted, agree, ask, read_request, subject_of
+from custodes.office import Office, route_of
+
+__all__ = ["approve", "ask_for"]
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command("ask")
+@click.argument("act", type=click.Choice([Guarded.SEND.value, Guarded.DELETE.value]))
+@click.option("--run", "run", type=PATH, default=None, help="To send: what this run found.")
+@click.option("--route", "route_name", required=True, metavar="ROUTE", help="By which route.")
+@click.option("--key", required=True, type=PATH, metavar="KEYFILE", help="Your signing key, with its .vkey beside it.")
+@click.option("--out", required=True, type=PATH, metavar="FILE", help="The request, for the other person.")
+@config_option
+@json_option
+def ask_for(act: str, run: Path | None, route_name: str, key: Path, out: Path, config: str | None, *, json_: bool) -> int:
+    """Sign a request to send what RUN found, or to delete what has been kept for long enough. It is good for a day, once, and for exactly what is there now."""
+    site = load_site(config)
+    office, route = Office(site), route_of(site, route_name)
+    if act == Guarded.SEND:
+        if run is None:
+            raise InputError("to send what?", hint="name the run: --run RUN")
+        incidents = [each.id for each in fresh_of(office, office.desk(route), route, run)]
+    else:
+        incidents = sorted({name for thing in due_of(office) for name in thing.incidents})
+    if not incidents:
+        raise InputError(f"there is nothing to {act}")
+    wanted = Wanted(Guarded(act), subject_of(incidents), route.environment)
+    replace_file(out, ask(wanted, load_signing_key(key), datetime.now(UTC)))
+    if json_:
+        as_json({"act": act, "environment": route.environment, "incidents": len(incidents), "request": str(out)})
+    else:
+        click.echo(f"environment {route.environment.upper()}: asked to {act} {len(incidents):,} incidents; another person approves {printable(str(out))}")
+    return ExitCode.NOTHING_FOUND
+
+
+@click.command("approve")
+@click.argument("request", type=PATH)
+@click.option("--key", required=True, type=PATH, metavar="KEYFILE", help="Your signing key, with its .vkey beside it.")
+@click.option("--out", required=True, type=PATH, metavar="FILE", help="The approval.")
+@config_option
+@json_option
+def approve(request: Path, key: Path, out: Path, config: str | None, *, json_: bool) -> int:
+    """Approve what another person asked for in REQUEST."""
+    people = [VerifierKey.parse(text) for text in load_site(config).config.handover.approvers]
+    try:
+        data = request.read_bytes()
+    except OSError as error:
+        raise InputError(f"{request} cannot be read: {error.strerror}") from error
+    statement = read_request(data, people)
+    replace_file(out, agree(data, people, load_signing_key(key)))
+    told = {"act": statement.act.value, "environment": statement.environment, "asked_by": statement.asked_by, "expires": statement.expires}
+    if json_:
+        as_json(told)
+    else:
+        click.echo(f"environment {statement.environment.upper()}: approved to {told['act']}, as asked by {told['asked_by']}, until {told['expires']}")
+    return ExitCode.NOTHING_FOUND

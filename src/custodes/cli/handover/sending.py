@@ -1,0 +1,217 @@
+"""``custodes handover send``."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from custodes.cli.options import as_json, config_option, json_option, printable
+from custodes.config import Site, load_site
+from custodes.demo.job import demo_job
+from custodes.errors import ExitCode, InputError
+from custodes.handover.approvals import Guarded, Papers
+from custodes.handover.delivery import Route
+from custodes.handover.desk import Desk, Queued, Worked
+from custodes.handover.incident import Incident
+from custodes.office import Office, route_of, told_of
+
+__all__ = ["papers_of", "send"]
+
+PATH = click.Path(path_type=Path)
+DEMO_ROWS = 200
+
+
+class Sending(NamedTuple):
+    """What was asked for."""
+
+    run: Path | None
+    papers: Papers | None
+    limit: int | None
+    json_: bool
+
+
+@click.command()
+@click.argument("run", type=PATH, required=False)
+@click.option("--route", "route_name", required=True, metavar="ROUTE", help="cybertipline, coop, webhook.NAME or hotline.NAME.")
+@click.option("--dry-run", is_flag=True, help="Show exactly what would be sent; nothing is sent or kept.")
+@click.option("--demo", is_flag=True, help="In place of RUN: what the embedded example finds. With --dry-run alone.")
+@click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Send, or show, at most so many.")
+@click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
+@click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
+@config_option
+@json_option
+def send(
+    run: Path | None,
+    route_name: str,
+    limit: int | None,
+    request: Path | None,
+    approval: Path | None,
+    config: str | None,
+    *,
+    dry_run: bool,
+    demo: bool,
+    json_: bool,
+) -> int:
+    """Have what RUN found wait to be sent, and send all that is due by this route. Without RUN: send what waits already.
+
+    Nothing is sent twice: start it again as often as you like. Places that are found later follow.
+    """
+    if demo and (run is not None or not dry_run):
+        raise InputError("--demo shows the embedded example, and nothing else", hint="give it with --dry-run, in place of RUN")
+    if dry_run:
+        if run is None and not demo:
+            raise InputError("there is nothing to show", hint="name a run, or say --demo")
+        with shown_site(config, demo=demo) as (site, path):
+            return show(site, run or path, route_of(site, route_name), limit)
+    site = load_site(config)
+    sending = Sending(run, papers_of(request, approval), limit, json_)
+    return asyncio.run(sent(Office(site), route_of(site, route_name), sending))
+
+
+@contextmanager
+def shown_site(config: str | None, *, demo: bool) -> Iterator[tuple[Site, Path]]:
+    """The site whose run is shown; for the example one that is gone afterwards."""
+    if not demo:
+        yield load_site(config), Path()
+        return
+    with tempfile.TemporaryDirectory(prefix="custodes-demo-") as folder:
+        home = Path(folder) / "demo"
+        with demo_job(home, rows=DEMO_ROWS) as job:
+            job.work(lambda _: None)
+        path = home / "custodes.toml"
+        path.write_text(path.read_text(encoding="utf-8") + DEMO_REPORTER, encoding="utf-8")
+        yield load_site(str(path)), home / "run"
+
+
+DEMO_REPORTER = '\n[handover.cybertipline]\nemail = "demonstration@example.org"\n'
+
+
+def show(site: Site, run: Path, route: Route, limit: int | None) -> int:
+    """Each document as it would be sent, under a line that says where."""
+    told = told_of(site, run)
+    shown = 0
+    refused = Queued().refused
+    for incident in told.incidents:
+        if limit is not None and shown >= limit:
+            break
+        try:
+            document = route.preview(incident, datetime.now(UTC))
+        except InputError as error:
+            refused[str(error)] += 1
+            continue
+        click.echo(f"--- {where(route)}, incident {incident.id}; NOT SENT")
+        click.echo(document)
+        shown += 1
+    click.echo(f"--- {shown:,} of {len(told.incidents):,} incidents shown; nothing was sent", err=True)
+    tell_refused(refused)
+    return ExitCode.FOUND if shown else ExitCode.NOTHING_FOUND
+
+
+async def sent(office: Office, route: Route, sending: Sending) -> int:
+    """Queue what is new, then send."""
+    desk = office.desk(route)
+    try:
+        queued = queue(office, desk, route, sending) if sending.run else Queued()
+        worked = await desk.work(sending.limit)
+    finally:
+        await route.close()
+    left = desk.survey()
+    if sending.json_:
+        as_json(document(route, queued, worked, len(left.items), alarming=left.alarming))
+    else:
+        tell(route, queued, worked)
+        click.echo(f"waiting now: {len(left.items):,}")
+        if left.alarming:
+            click.echo("custodes: ALARM: something has not been sent for too long: custodes handover status", err=True)
+    return ExitCode.WORLD if worked.stopped or worked.dead or left.alarming else ExitCode.NOTHING_FOUND
+
+
+def queue(office: Office, desk: Desk, route: Route, sending: Sending) -> Queued:
+    """What the run found, as far as it was not sent: with two people's word where that is asked for."""
+    assert sending.run is not None
+    fresh = fresh_of(office, desk, route, sending.run)
+    if fresh:
+        office.permit(Guarded.SEND, [each.id for each in fresh], route.environment, sending.papers)
+    return desk.queue(told_of(office.site, sending.run).incidents)
+
+
+def fresh_of(office: Office, desk: Desk, route: Route, run: Path) -> list[Incident]:
+    """What the route would take of a run, and has not got."""
+    found = []
+    for incident in desk.unsent(told_of(office.site, run).incidents):
+        try:
+            route.check(incident)
+        except InputError:
+            continue
+        if not office.outbox.known(desk.key_of(incident)):
+            found.append(incident)
+    return found
+
+
+def papers_of(request: Path | None, approval: Path | None) -> Papers | None:
+    """Both papers, or none. Raises InputError for one of them."""
+    if (request is None) != (approval is None):
+        raise InputError("a request and its approval belong together", hint="give both: --request FILE --approval FILE")
+    if request is None or approval is None:
+        return None
+    try:
+        return Papers(request.read_bytes(), approval.read_bytes())
+    except OSError as error:
+        raise InputError(f"a paper cannot be read: {error.strerror}") from error
+
+
+def where(route: Route) -> str:
+    """The route with its environment, which stands in every output."""
+    return f"{route.name}, environment {route.environment.upper()}"
+
+
+def tell(route: Route, queued: Queued, worked: Worked) -> None:
+    """What became of everything, by numbers."""
+    click.echo(where(route) + ("" if route.environment == "production" else ": nothing of this reaches an authority"))
+    lines = {
+        "new": len(queued.new),
+        "with places found later": len(queued.following),
+        "waiting already": queued.waiting,
+        "delivered before": queued.delivered,
+        "delivered now": len(worked.delivered),
+        "dead letters": len(worked.dead),
+    }
+    for name, number in lines.items():
+        if number:
+            click.echo(f"  {name:<24} {number:,}")
+    for why, number in sorted(worked.later.items()):
+        click.echo(f"  {'to be tried again':<24} {number:,} ({printable(why)})")
+    tell_refused(queued.refused)
+    if worked.stopped:
+        click.echo(f"custodes: nothing more was tried: {printable(worked.stopped)}: look at the account", err=True)
+
+
+def tell_refused(refused: Any) -> None:
+    """What the route does not take, with its reason."""
+    for why, number in sorted(refused.items()):
+        click.echo(f"  not for this route       {number:,}: {printable(why)}", err=True)
+
+
+def document(route: Route, queued: Queued, worked: Worked, waiting: int, *, alarming: bool) -> dict[str, Any]:
+    """The same for a program."""
+    return {
+        "route": route.name,
+        "environment": route.environment,
+        "new": len(queued.new),
+        "following": len(queued.following),
+        "delivered_before": queued.delivered,
+        "delivered": len(worked.delivered),
+        "later": dict(worked.later),
+        "dead": len(worked.dead),
+        "refused": dict(queued.refused),
+        "stopped": worked.stopped,
+        "waiting": waiting,
+        "alarm": alarming,
+    }
