@@ -58,10 +58,24 @@ def test_a_suspect_is_in_a_slice_of_everything_that_is_known_of_it() -> None:
 
 
 @pytest.mark.parametrize(("length", "told"), [(0, 0), (1, 1), (100, 100), (101, 100)])
-def test_what_a_dataset_calls_language_and_host_is_cut(length: int, told: int) -> None:
+def test_what_a_dataset_calls_a_host_is_cut(length: int, told: int) -> None:
     """Of nothing there is no slice."""
-    expected = ("all", *((f"language {'x' * told}", f"host {'y' * told}") if told else ()))
-    assert slices_of(None, None, "x" * length, "y" * length) == expected
+    assert slices_of(None, None, "", "y" * length) == ("all", *((f"host {'y' * told}",) if told else ()))
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("de", "de"),
+        ("zh-Hant-TW", "zh-Hant-TW"),
+        ("x", "of another form"),
+        ("a.test", "of another form"),
+        ("e" * 9, "of another form"),
+    ],
+)
+def test_a_language_is_told_only_in_the_form_of_a_tag(column: str, told: str) -> None:
+    """The column may hold anything, a host too."""
+    assert slices_of(None, None, column) == ("all", f"language {told}")
 
 
 # -- counting
@@ -107,9 +121,9 @@ HOSTED = judged(slices_of(0.9, None, "host a.test", "a.test"), 500) + judged(sli
 
 
 def test_hosts_are_never_told() -> None:
-    """Not even of many photos. A language that looks like one is told as a language."""
+    """Not even of many photos, nor in the column of languages."""
     precision = Precision(HOSTED)
-    assert [each.slice for each in precision.told()] == ["all", "cosine 0.9 to 0.95", "language host a.test"]
+    assert [each.slice for each in precision.told()] == ["all", "cosine 0.9 to 0.95", "language of another form"]
     assert [each.judged for each in precision.of(["host a.test", "host b.test"])] == [500, 2]
 
 

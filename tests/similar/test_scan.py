@@ -160,10 +160,14 @@ def test_the_loop_finds_more_with_each_round_and_hands_nothing_over_twice(loop: 
 
 
 def test_what_suspects_were_worth_stands_beside_the_next_ones(loop: Loop) -> None:
-    judged(loop, scanned(loop, "--budget", "30").findings, 1, wrong=range(10, 14))
+    first = scanned(loop, "--budget", "30")
+    judged(loop, first.findings, 1, wrong=range(10, 20))
+    unsure = len(set(first.rows) & set(range(10, 20)))
+    assert unsure
     answer = scanned(loop, "--budget", "30")
     everything = next(each for each in answer.told["precision"] if each["slice"] == "all")
     assert everything["judged"] == 30
+    assert everything["confirmed"] == len(set(first.rows) & set(CONFIRMED)) - unsure  # who was unsure did not confirm
     sealed = [each.suspicion.measured for each in answer.findings if each.suspicion]
     assert all(measured[0].slice == "all" and measured[0].judged == 30 for measured in sealed)
     assert any(each.slice == "host a.test" for each in sealed[0])
@@ -206,6 +210,16 @@ def test_further_rows_of_a_photo_follow_it_and_take_nothing_of_the_budget(loop: 
     assert (second.told["photos"], second.told["joined"], second.told["waiting"]) == (0, 1, 1)
     assert second.findings[0].suspicion is not None
     assert second.findings[0].suspicion.photo == first.findings[0].id
+
+
+def test_a_photo_that_was_joined_by_a_row_later_waits_once_and_is_judged_by_any_of_its_rows(loop: Loop) -> None:
+    nearest = vector_of(loop, 0) * np.float16(1.001) + np.float16(0.01)
+    change(loop, {200: nearest, 300: nearest})
+    first = scanned(loop, "--budget", "1", "--top", "1", "--above", "0.99")
+    assert scanned(loop, "--budget", "1", "--top", "5").told["joined"] == 1
+    judged(loop, first.findings, 1)
+    third = scanned(loop, "--budget", "3")
+    assert (third.told["waiting"], third.told["photos"]) == (0, 3)
 
 
 def test_further_rows_of_a_rejected_photo_are_left_alone(loop: Loop) -> None:

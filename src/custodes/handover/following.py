@@ -17,7 +17,9 @@ Listed = Mapping[str, Collection[str]]
 """The ids of all entries in force, by list."""
 
 
-def mistaken(incidents: Iterable[Incident], verdicts: Mapping[str, Verdict], listed: Listed) -> list[tuple[Incident, Why]]:
+def mistaken(
+    incidents: Iterable[Incident], verdicts: Mapping[str, Verdict], listed: Listed
+) -> list[tuple[Incident, Why]]:
     """Those that the authority rejected, all findings of them that it judged, and those that no list has any more."""
     found: list[tuple[Incident, Why]] = []
     for incident in incidents:

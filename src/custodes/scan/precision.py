@@ -6,6 +6,7 @@ was unsure of counts as judged and not confirmed. Hosts are for the sealed findi
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ JUDGED_MIN: Final = 10
 _BANDS: Final = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 _HOST: Final = "host "
 _TEXT_MAX: Final = 100
+_LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")  # as in BCP 47: the column may hold anything
 
 
 class JudgedPhoto(NamedTuple):
@@ -40,7 +42,7 @@ def slices_of(cosine: float | None, score: float | None, language: str = "", hos
     if cosine is not None:
         found.append(f"cosine {_band(cosine)}")
     if language:
-        found.append(f"language {language[:_TEXT_MAX]}")
+        found.append(f"language {language if _LANGUAGE.fullmatch(language) else 'of another form'}")
     if host:
         found.append(_HOST + host[:_TEXT_MAX])
     return tuple(found)

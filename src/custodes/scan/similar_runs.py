@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,25 +140,20 @@ def jobs_of(run: RunDirectory, chosen: Selection) -> list[ShardJob]:
 
 
 def earlier_photos(parent: RunDirectory, key: RunKey, verdicts: Mapping[str, Verdict]) -> Iterator[Earlier]:
-    """The photos that earlier scans of a run handed over, with what was said of them since."""
+    """The photos that earlier scans of a run handed over, with what was said of them since. Rows that joined one later are its rows."""
     firsts = firsts_of(parent)
+    photos: dict[str, Earlier] = {}
     for run in similar_runs(parent, key):
         chosen, name = selection_of(run), finding_namer(run.manifest, key)
-        rows: dict[str, list[int]] = {}
-        said: dict[str, set[Ruling]] = {}
-        suspicions: dict[str, Suspicion] = {}
+        led = dict(chosen.photos) if chosen else {}
         for shard, suspects in chosen.suspects.items() if chosen else ():
             for suspect in suspects:
-                photo = suspect.suspicion.photo
-                rows.setdefault(photo, []).append(int(firsts[shard]) + suspect.row)
-                suspicions.setdefault(photo, suspect.suspicion)
-                if (verdict := verdicts.get(name(shard, suspect.row))) is not None:
-                    said.setdefault(photo, set()).add(verdict.verdict)
-        led = dict(chosen.photos) if chosen else {}
-        for photo, mine in rows.items():
-            yield Earlier(
-                photo, led.get(photo, mine[0]), tuple(mine), suspicions[photo], frozenset(said.get(photo, ()))
-            )
+                photo, row = suspect.suspicion.photo, int(firsts[shard]) + suspect.row
+                verdict = verdicts.get(name(shard, suspect.row))
+                told = photos.get(photo) or Earlier(photo, led.get(photo, row), (), suspect.suspicion, frozenset())
+                rulings = told.rulings | ({verdict.verdict} if verdict else set())
+                photos[photo] = replace(told, rows=(*told.rows, row), rulings=rulings)
+    yield from photos.values()
 
 
 def firsts_of(run: RunDirectory) -> Int64s:

@@ -18,6 +18,9 @@ LARGE: Final = 0.25
 ROWS_MIN: Final = 1000
 """Files of fewer rows differ by chance."""
 
+DRIFTS_MAX: Final = 100
+"""Files that are told."""
+
 _PARTS: Final = 10
 _ADDED: Final = 0.5  # to each count: a part without rows has no logarithm
 
@@ -33,16 +36,20 @@ class Drift(NamedTuple):
 
 
 def drifting(histograms: Sequence[Int64s]) -> list[Drift]:
-    """The files whose scores differ largely from those of all others together, the largest difference first."""
-    if len(histograms) < 2:
-        return []
-    total = np.sum(histograms, axis=0)
-    found = []
-    for file, mine in enumerate(histograms):
-        rest, rows = total - mine, int(mine.sum())
-        if rows >= ROWS_MIN and rest.sum() >= ROWS_MIN and (index := stability_index(mine, rest)) >= LARGE:
-            found.append(Drift(file, rows, index))
-    return sorted(found, key=lambda each: (-each.stability, each.file))
+    """The files whose scores differ largely from those of the others, the worst first. Each is left out before the next is looked for; up to half."""
+    left = {file: mine for file, mine in enumerate(histograms) if int(mine.sum()) >= ROWS_MIN}
+    total = np.sum(histograms, axis=0) if len(histograms) else np.zeros(0, dtype=np.int64)
+    found: list[Drift] = []
+    while len(found) < min(DRIFTS_MAX, len(histograms) // 2):
+        indexes = {
+            file: stability_index(mine, total - mine) for file, mine in left.items() if (total - mine).sum() >= ROWS_MIN
+        }
+        file = max(indexes, key=lambda each: (indexes[each], -each), default=None)
+        if file is None or indexes[file] < LARGE:
+            break
+        found.append(Drift(file, int(left[file].sum()), indexes[file]))
+        total = total - left.pop(file)
+    return found
 
 
 def stability_index(mine: Int64s, rest: Int64s) -> float:

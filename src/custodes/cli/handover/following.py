@@ -21,7 +21,13 @@ __all__ = ["follow_up"]
 @click.command("follow-up")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--route", "route_name", required=True, metavar="ROUTE", help="By which route it was delivered.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder for the corrections.")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for the corrections.",
+)
 @config_option
 @json_option
 def follow_up(run: Path, route_name: str, out: Path, config: str | None, *, json_: bool) -> int:
@@ -40,7 +46,10 @@ def follow_up(run: Path, route_name: str, out: Path, config: str | None, *, json
     for incident, why in found:
         for correction in corrections_of(incident, why, desk, (made_at, site.config.handover.contact)):
             name = f"{correction.report_id}-{why}"
-            if not any(each.reason == why and each.receipt == correction.report_id for each in office.custody.of(correction.incident)):
+            if not any(
+                each.reason == why and each.receipt == correction.report_id
+                for each in office.custody.of(correction.incident)
+            ):
                 replace_file(out / f"{name}.json", correction.document())
                 replace_file(out / f"{name}.txt", (correction.text() + "\n").encode())
                 record(office.custody, correction, (office.who, route.name))
@@ -48,5 +57,7 @@ def follow_up(run: Path, route_name: str, out: Path, config: str | None, *, json
     if json_:
         as_json({"environment": route.environment, "mistaken": len(found), "corrections": written, "out": str(out)})
     else:
-        click.echo(f"{where(route)}: {len(found):,} incidents turned out to be mistaken; {written:,} corrections written to {printable(str(out))}")
+        click.echo(
+            f"{where(route)}: {len(found):,} incidents turned out to be mistaken; {written:,} corrections written to {printable(str(out))}"
+        )
     return ExitCode.FOUND if written else ExitCode.NOTHING_FOUND

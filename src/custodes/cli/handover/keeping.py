@@ -56,7 +56,12 @@ def received(incident: str, receipt: str, route_name: str, config: str | None, *
     if not office.custody.of(incident):
         raise InputError("the record knows no such incident", hint="see: custodes handover list")
     deed = Deed(
-        act=Act.RECEIVED, who=office.who, incident=incident, environment=route.environment, route=route.name, receipt=receipt
+        act=Act.RECEIVED,
+        who=office.who,
+        incident=incident,
+        environment=route.environment,
+        route=route.name,
+        receipt=receipt,
     )
     office.custody.append(deed)
     if json_:
@@ -126,13 +131,25 @@ def due_of(office: Office) -> list[Kept]:
 
 @click.command("purge")
 @click.option("--dry-run", is_flag=True, help="Say how much it is, and delete nothing.")
-@click.option("--packages", type=PATH, default=None, metavar="DIR", help="Where sealed packages are kept: those that are due are deleted there.")
+@click.option(
+    "--packages",
+    type=PATH,
+    default=None,
+    metavar="DIR",
+    help="Where sealed packages are kept: those that are due are deleted there.",
+)
 @click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
 @click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
 @config_option
 @json_option
 def purge_kept(
-    packages: Path | None, request: Path | None, approval: Path | None, config: str | None, *, dry_run: bool, json_: bool
+    packages: Path | None,
+    request: Path | None,
+    approval: Path | None,
+    config: str | None,
+    *,
+    dry_run: bool,
+    json_: bool,
 ) -> int:
     """Delete receipts and packages whose time is over, each with its line in the record. Held incidents stay.
 
@@ -145,7 +162,9 @@ def purge_kept(
         for environment in sorted(environments):
             names = sorted({name for thing in things if thing.environment == environment for name in thing.incidents})
             office.permit(Guarded.DELETE, names, environment, papers_of(request, approval))
-        purge(office.custody, office.terms(), datetime.now(UTC), office.who, lambda thing: office.remove(thing, packages))
+        purge(
+            office.custody, office.terms(), datetime.now(UTC), office.who, lambda thing: office.remove(thing, packages)
+        )
     counts = {what: sum(thing.what == what for thing in things) for what in ("receipt", "package")}
     if json_:
         said(due=counts, deleted=not dry_run)

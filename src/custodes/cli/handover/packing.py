@@ -17,7 +17,9 @@ __all__ = ["pack"]
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder to write to.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder to write to."
+)
 @click.option(
     "--environment",
     type=click.Choice(["test", "production"]),
@@ -37,9 +39,18 @@ def pack(run: Path, out: Path, environment: Environment, config: str | None, *, 
     paths = office.pack(told, out, environment)
     signer = site.signing_key().verifier
     if json_:
-        as_json({"environment": environment, "incidents": len(told.incidents), "packages": [str(path) for path in paths], "signed_by": str(signer)})
+        as_json(
+            {
+                "environment": environment,
+                "incidents": len(told.incidents),
+                "packages": [str(path) for path in paths],
+                "signed_by": str(signer),
+            }
+        )
     else:
-        click.echo(f"environment {environment.upper()}: {len(told.incidents):,} incidents in {len(paths):,} sealed packages")
+        click.echo(
+            f"environment {environment.upper()}: {len(told.incidents):,} incidents in {len(paths):,} sealed packages"
+        )
         for path in paths:
             click.echo(f"  {printable(str(path))}")
         click.echo(f"signed by {signer}")

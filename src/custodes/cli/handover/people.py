@@ -30,7 +30,9 @@ PATH = click.Path(path_type=Path)
 @click.option("--out", required=True, type=PATH, metavar="FILE", help="The request, for the other person.")
 @config_option
 @json_option
-def ask_for(act: str, run: Path | None, route_name: str, key: Path, out: Path, config: str | None, *, json_: bool) -> int:
+def ask_for(
+    act: str, run: Path | None, route_name: str, key: Path, out: Path, config: str | None, *, json_: bool
+) -> int:
     """Sign a request to send what RUN found, or to delete what has been kept for long enough. It is good for a day, once, and for exactly what is there now."""
     site = load_site(config)
     office, route = Office(site), route_of(site, route_name)
@@ -47,7 +49,9 @@ def ask_for(act: str, run: Path | None, route_name: str, key: Path, out: Path, c
     if json_:
         as_json({"act": act, "environment": route.environment, "incidents": len(incidents), "request": str(out)})
     else:
-        click.echo(f"environment {route.environment.upper()}: asked to {act} {len(incidents):,} incidents; another person approves {printable(str(out))}")
+        click.echo(
+            f"environment {route.environment.upper()}: asked to {act} {len(incidents):,} incidents; another person approves {printable(str(out))}"
+        )
     return ExitCode.NOTHING_FOUND
 
 
@@ -66,9 +70,16 @@ def approve(request: Path, key: Path, out: Path, config: str | None, *, json_: b
         raise InputError(f"{request} cannot be read: {error.strerror}") from error
     statement = read_request(data, people)
     replace_file(out, agree(data, people, load_signing_key(key)))
-    told = {"act": statement.act.value, "environment": statement.environment, "asked_by": statement.asked_by, "expires": statement.expires}
+    told = {
+        "act": statement.act.value,
+        "environment": statement.environment,
+        "asked_by": statement.asked_by,
+        "expires": statement.expires,
+    }
     if json_:
         as_json(told)
     else:
-        click.echo(f"environment {statement.environment.upper()}: approved to {told['act']}, as asked by {told['asked_by']}, until {told['expires']}")
+        click.echo(
+            f"environment {statement.environment.upper()}: approved to {told['act']}, as asked by {told['asked_by']}, until {told['expires']}"
+        )
     return ExitCode.NOTHING_FOUND

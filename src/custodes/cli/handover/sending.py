@@ -39,7 +39,9 @@ class Sending(NamedTuple):
 
 @click.command()
 @click.argument("run", type=PATH, required=False)
-@click.option("--route", "route_name", required=True, metavar="ROUTE", help="cybertipline, coop, webhook.NAME or hotline.NAME.")
+@click.option(
+    "--route", "route_name", required=True, metavar="ROUTE", help="cybertipline, coop, webhook.NAME or hotline.NAME."
+)
 @click.option("--dry-run", is_flag=True, help="Show exactly what would be sent; nothing is sent or kept.")
 @click.option("--demo", is_flag=True, help="In place of RUN: what the embedded example finds. With --dry-run alone.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Send, or show, at most so many.")
@@ -64,7 +66,9 @@ def send(
     Nothing is sent twice: start it again as often as you like. Places that are found later follow.
     """
     if demo and (run is not None or not dry_run):
-        raise InputError("--demo shows the embedded example, and nothing else", hint="give it with --dry-run, in place of RUN")
+        raise InputError(
+            "--demo shows the embedded example, and nothing else", hint="give it with --dry-run, in place of RUN"
+        )
     if dry_run:
         if run is None and not demo:
             raise InputError("there is nothing to show", hint="name a run, or say --demo")

@@ -33,7 +33,9 @@ def status(config: str | None, *, json_: bool) -> int:
     if json_:
         as_json(
             {
-                "waiting": [{"route": r, "environment": e, "state": s, "items": n} for (r, e, s), n in sorted(waiting.items())],
+                "waiting": [
+                    {"route": r, "environment": e, "state": s, "items": n} for (r, e, s), n in sorted(waiting.items())
+                ],
                 "oldest": survey.oldest.isoformat() if survey.oldest else None,
                 "damaged": len(survey.damaged),
                 "alarm": survey.alarming,
@@ -73,7 +75,11 @@ def list_incidents(config: str | None, *, json_: bool) -> int:
         key = (each.incident, each.environment, each.route)
         last[key] = each
         receipts[key] = each.receipt or receipts.get(key, "")
-    due = {(name, thing.environment, thing.route): thing.due for thing in kept(records, office.terms()) for name in thing.incidents}
+    due = {
+        (name, thing.environment, thing.route): thing.due
+        for thing in kept(records, office.terms())
+        for name in thing.incidents
+    }
     held = {name for thing in kept(records, office.terms()) if thing.holds for name in thing.incidents}
     lines = [told(each, receipts[key], due.get(key), held=key[0] in held) for key, each in sorted(last.items())]
     if json_:
