@@ -96,7 +96,7 @@ def table(all_played: list[Played], budget: int) -> Bench:
         "seeds",
         "candidate rows",
         "photos judged",
-        "confirmed",
+        "confirmed, of these new",
         "precision",
         "judged so far",
         "umbrellas found",
@@ -148,8 +148,16 @@ def row(line: Line) -> list[str]:
     judged = sum(len(each.suspects) for each in line.funnel.rounds[: line.upto])
     right = share(confirmed, len(at.suspects))
     precision = f"{right.value or 0:.0%} ({right.low:.0%} to {right.high:.0%})"
-    counts = [at.told["confirmed"], at.candidates, len(at.suspects), confirmed]
-    return [line.name, *(f"{each:,}" for each in counts), precision, f"{judged:,}", *found(line.funnel, line.upto)]
+    new = at.confirmed - found_photos(line.funnel, line.upto - 1)
+    counts = [f"{each:,}" for each in (at.told["confirmed"], at.candidates, len(at.suspects))]
+    return [
+        line.name,
+        *counts,
+        f"{confirmed:,}, {len(new):,}",
+        precision,
+        f"{judged:,}",
+        *found(line.funnel, line.upto),
+    ]
 
 
 def found(funnel: Funnel, upto: int) -> list[str]:
@@ -243,6 +251,6 @@ def notes(first: Played, budget: int) -> list[str]:
         f"{len(world.rows):,} rows of {len(photos):,} photos, all rendered (`bench/scenes.py`): {len(world.known):,} umbrellas ({len(world.known) / len(photos):.1%}), {sizes.lookalikes:,} look-alikes (mushrooms, lampshades, tents, fans, pizzas, domes, balloons, parachutes, flowers), the rest everyday things. A fifth of the photos stands behind a second link, a fifth behind another in a smaller copy; {dead / len(world.rows):.0%} of the links are dead. The table has no digests.",
         f"Umbrellas play the known material. A list has MD5 and PDQ of half of them ({len(world.listed):,}). The authority is a script that knows by the link what was there, of dead links too; a real one can say so only where it, or an archive, has the picture.",
         f"Vectors are those of {MODEL} (`custodes similar models`), fp16, of all rows, made while every link lived, as LAION's were. That network was trained to tell pictures that are not suitable for work from others; its features were not made for umbrellas.",
-        f"Each round: `similar scan --top {TOP} --budget {budget}`, from the second on with `--probes --from {LEAST}`; the bundles opened, every suspect judged, `verdicts import`, `similar teach`. A suspect is a photo; its rows are judged together. “Precision” is of the round, with a 95 % interval (Wilson). “Found” counts distinct umbrellas, by hashes or by a verdict.",
+        f"Each round: `similar scan --top {TOP} --budget {budget}`, from the second on with `--probes --from {LEAST}`; the bundles opened, every suspect judged, `verdicts import`, `similar teach`. A suspect is a photo; its rows are judged together. “Precision” is of the round, with a 95 % interval (Wilson). “Found” counts distinct umbrellas, by hashes or by a verdict; “new”, those that nothing had found before: the others are further copies.",
         "Seeds: photos whose bytes a list knows, and those that a verdict confirmed. What matches by PDQ alone is handed over, and is no seed.",
     ]

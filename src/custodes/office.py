@@ -5,7 +5,8 @@ Nothing here sends or keeps by itself; the order of things is that of ``handover
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +19,24 @@ from custodes.crypto.keys import VerifierKey
 from custodes.errors import InputError
 from custodes.examine import Examiner
 from custodes.handover.approvals import Guarded, Papers, TwoPerson, Wanted, subject_of
+from custodes.handover.clocks import Kept, Term
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.custody import Means as CustodyMeans
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Means
-from custodes.handover.finding import Finding
-from custodes.handover.incident import Incident, incident_namer, incidents_of
+from custodes.handover.finding import Finding, Match
+from custodes.handover.incident import NUMBERED, Incident, incident_namer, incidents_of
 from custodes.handover.outbox import Outbox, Pace
-from custodes.handover.package import About, ListVersion, Reporter, make_packages, save_package
+from custodes.handover.package import (
+    ENVELOPE_SUFFIX,
+    SEALED_SUFFIX,
+    About,
+    ListVersion,
+    Reporter,
+    make_packages,
+    save_package,
+)
+from custodes.handover.profiles import profile_of, terms_of
 from custodes.handover.receipts import Receipts
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
@@ -35,7 +46,10 @@ from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardTools
 
-__all__ = ["Office", "Told", "told_of"]
+__all__ = ["Office", "Told", "route_of", "told_of"]
+
+DEFAULT_TERMS = (Term(what="receipt", since=Act.RECEIVED, years=1), Term(what="package", since=Act.SEALED, years=1))
+"""Where no jurisdiction is named: a year, the longest that one of the profiles asks for."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,35 @@ class Office:
     def permit(self, act: Guarded, incidents: Iterable[str], environment: Environment, papers: Papers | None) -> None:
         """Raises InputError where two people are needed, and two have not agreed to exactly this."""
         self.rule.permit(Wanted(act, subject_of(incidents), environment), papers, self.custody, datetime.now(UTC))
+
+    def terms(self) -> tuple[Term, ...]:
+        """How long things are kept here, by the jurisdiction of the policy, as of today. Raises ConfigError where none is named."""
+        jurisdiction = self.site.config.policy.jurisdiction
+        return terms_of(profile_of(jurisdiction, datetime.now(UTC).date())) if jurisdiction else DEFAULT_TERMS
+
+    def remove(self, thing: Kept, packages: Path | None) -> None:
+        """Delete what is due. Raises InputError for a package whose folder was not named, or that is not there under its digest."""
+        if thing.what == "receipt":
+            for incident in thing.incidents:
+                self.receipts.remove(incident, thing.route, thing.environment)
+            return
+        if packages is None:
+            raise InputError("packages are due, and nobody said where they are", hint="name the folder: --packages DIR")
+        for path in packages.rglob(f"*{SEALED_SUFFIX}"):
+            if hashlib.sha256(path.read_bytes()).hexdigest() == thing.digest:
+                path.with_name(path.name.removesuffix(SEALED_SUFFIX) + ENVELOPE_SUFFIX).unlink(missing_ok=True)
+                path.unlink()
+
+    def listed(self) -> Callable[[Match], bool]:
+        """Whether an entry that matched once is still in force. One that its list gave no id has another in each version: it counts as such."""
+        contents = {loaded.id: loaded.contents for loaded in self.site.lists().load().lists}
+
+        def still(match: Match) -> bool:
+            if NUMBERED.fullmatch(match.entry):
+                return True
+            return match.list in contents and contents[match.list].id_number(match.entry) is not None
+
+        return still
 
     def about(self, told: Told, environment: Environment) -> About:
         """What is said of a package beside its incidents."""

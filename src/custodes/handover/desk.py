@@ -1,8 +1,8 @@
 """What is handed over by one route: incidents go in, receipts come out, and each step stands in the custody record.
 
-Promises that an incident goes out once in its environment, whoever asks again; that places which are found later follow under the same incident; that a receipt is durable
-before what waited is deleted; and that what nobody will take is said when it is queued, or kept as a dead letter, never dropped. What a route sends is its own; what is
-sent by which law is for ``profiles``.
+Promises that an incident goes out once in its environment, whoever asks again; that places which are found later follow under the same incident; that a receipt
+is durable before what waited is deleted; and that what nobody will take is said when it is queued, or kept as a dead letter, never dropped. What a route
+sends is its own; what is sent by which law is for ``profiles``.
 
 On the way, in this order: queued (outbox, then record) ─ sent (record, then the route) ─ received (receipts, record, then the outbox forgets it).
 """
@@ -20,10 +20,11 @@ import msgspec
 
 from custodes.errors import InputError
 from custodes.handover.custody import Act, Custody, Deed
-from custodes.handover.delivery import Dead, Delivered, Ended, Later, Route
+from custodes.handover.delivery import Dead, Delivered, Ended, Later, Route, key_of
 from custodes.handover.incident import Incident
 from custodes.handover.outbox import Item, Letter, Outbox, Put, Survey
 from custodes.handover.receipts import Receipt, Receipts
+from custodes.handover.words import Environment
 
 __all__ = ["Desk", "Means", "Queued", "Worked"]
 
@@ -74,18 +75,31 @@ class Desk:
         self._route = route
         self._means = means
 
+    @property
+    def environment(self) -> Environment:
+        """The route's."""
+        return self._route.environment
+
+    def key_of(self, incident: Incident) -> str:
+        """Under which what is to be sent next of an incident waits, or would."""
+        return key_of(self._route, incident.id, self._deliveries(incident))
+
     # -- what goes in
 
     def queue(self, incidents: Iterable[Incident]) -> Queued:
         """Have them wait to be sent, less what was sent or waits already."""
         told = Queued()
+        waiting = {_incident_in(head.key) for head in self.survey().items}
         for incident in incidents:
             try:
                 self._route.check(incident)
             except InputError as error:
                 told.refused[str(error)] += 1
                 continue
-            self._queue(incident, told)
+            if waiting & {incident.id, *incident.aliases}:  # what is new of it follows when that is delivered
+                told.waiting += 1
+            else:
+                self._queue(incident, told)
         return told
 
     def unsent(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
@@ -98,10 +112,11 @@ class Desk:
 
     def _queue(self, incident: Incident, told: Queued) -> None:
         before = self._deliveries(incident)
-        if before and not (left := next(self.unsent([incident]), None)):
+        left = next(self.unsent([incident]), None)
+        if left is None:
             told.delivered += 1
             return
-        letter = self._letter(left if before else incident, before)
+        letter = self._letter(left, before)
         put = self._means.outbox.put(letter)
         if put is Put.NEW:
             self._record(Act.QUEUED, incident.id, digest=_digest(letter.payload))
@@ -111,9 +126,8 @@ class Desk:
             told.delivered += put is Put.DELIVERED
 
     def _letter(self, incident: Incident, before: int) -> Letter:
-        number = f"/{before}" if before else ""
         return Letter(
-            key=f"{self._route.name}/{self._route.environment}/{incident.id}{number}",
+            key=key_of(self._route, incident.id, before),
             route=self._route.name,
             environment=self._route.environment,
             payload=msgspec.json.encode(incident),
@@ -171,7 +185,7 @@ class Desk:
 
     def retract(self, incident: str, reason: str) -> str:
         """Take an incident back that was not delivered yet; returns the act that is recorded. Raises InputError where it was, or is not known."""
-        names = [head.id for head in self.survey().items if head.key.split("/")[2] == incident]
+        names = [head.id for head in self.survey().items if _incident_in(head.key) == incident]
         if not names:
             delivered = self._means.receipts.of(incident, self._route.name, self._route.environment)
             hint = "what was received cannot be taken back: correct it" if delivered else "see: custodes handover list"
@@ -186,7 +200,7 @@ class Desk:
         dead = [head for head in self.survey().items if head.state.value == "dead"]
         for head in dead:
             self._means.outbox.revive(head.id)
-            self._record(Act.REVIVED, head.key.split("/")[2])
+            self._record(Act.REVIVED, _incident_in(head.key))
         return len(dead)
 
     def survey(self) -> Survey:
@@ -246,6 +260,11 @@ class _Progress:
 
     def keep(self, receipt: Receipt) -> None:
         self.means.receipts.keep(self.incident, self.route.name, self.route.environment, receipt)
+
+
+def _incident_in(key: str) -> str:
+    """Of which incident a key of ``delivery.key_of`` is."""
+    return key.split("/")[2]
 
 
 def _digest(payload: bytes) -> str:

@@ -1,9 +1,9 @@
-"""What was delivered and turned out to be mistaken, and how that is told: by verdict, or because lists withdrew every entry it matched. Pure, but for the record."""
+"""What was delivered and turned out to be mistaken, and how that is told: by verdict, or because lists withdrew every entry that it matched."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.cybertipline.correction import Correction, Why
@@ -13,12 +13,9 @@ from custodes.handover.verdicts import Ruling, Verdict
 
 __all__ = ["corrections_of", "mistaken", "record"]
 
-Listed = Mapping[str, Collection[str]]
-"""The ids of all entries in force, by list."""
-
 
 def mistaken(
-    incidents: Iterable[Incident], verdicts: Mapping[str, Verdict], listed: Listed
+    incidents: Iterable[Incident], verdicts: Mapping[str, Verdict], listed: Callable[[Match], bool]
 ) -> list[tuple[Incident, Why]]:
     """Those that the authority rejected, all findings of them that it judged, and those that no list has any more."""
     found: list[tuple[Incident, Why]] = []
@@ -26,7 +23,7 @@ def mistaken(
         said = {verdicts[place.finding].verdict for place in incident.places if place.finding in verdicts}
         if said == {Ruling.NOT}:
             found.append((incident, "not"))
-        elif incident.matches and not any(match.entry in listed.get(match.list, ()) for match in incident.matches):
+        elif incident.matches and not any(map(listed, incident.matches)):
             found.append((incident, "withdrawn"))
     return found
 

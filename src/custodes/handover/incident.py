@@ -19,7 +19,7 @@ from custodes.handover.finding import Finding, Match, Suspicion
 from custodes.handover.words import check_incident
 from custodes.model import Kind, Meaning
 
-__all__ = ["GRAVITY", "Incident", "Place", "folded", "incident_namer", "incidents_of", "named_by_findings"]
+__all__ = ["GRAVITY", "NUMBERED", "Incident", "Place", "folded", "incident_namer", "incidents_of", "named_by_findings"]
 
 _FILE_KINDS: Final = (Kind.SHA256.value, Kind.SHA1.value, Kind.MD5.value)
 GRAVITY: Final = (Meaning.CSAM, Meaning.SUSPECTED, Meaning.EXPLOITATIVE, Meaning.NCII, Meaning.UNMAPPED, "")
@@ -28,7 +28,7 @@ _DECISIONS: Final = ("report", "hold")
 Key = tuple[str, ...]
 """What makes images the same: its sort, and its value. The sorts, the one that names an incident best first: digests, entries, photos; else a place."""
 _SORTS: Final = (*_FILE_KINDS, "entry", "photo", "url", "finding")
-_NUMBERED: Final = re.compile(
+NUMBERED: Final = re.compile(
     r"row-[0-9]+"
 )  # the name that an import gives to an entry without one: another in each version
 
@@ -207,7 +207,7 @@ def _file_matches(finding: Finding) -> list[Match]:
 
 
 def _entry(match: Match) -> Key:
-    version = match.list_version if _NUMBERED.fullmatch(match.entry) else ""
+    version = match.list_version if NUMBERED.fullmatch(match.entry) else ""
     return ("entry", match.kind, match.list, version, match.entry)
 
 

@@ -10,9 +10,9 @@ import click
 from custodes.cli.handover.sending import where
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
+from custodes.durable import replace_file
 from custodes.errors import ExitCode
 from custodes.handover.following import corrections_of, mistaken, record
-from custodes.durable import replace_file
 from custodes.office import Office, route_of, told_of
 
 __all__ = ["follow_up"]

@@ -9,7 +9,7 @@ import click
 
 from custodes.cli.handover.keeping import due_of
 from custodes.cli.handover.sending import fresh_of
-from custodes.cli.options import config_option, json_option, as_json, printable
+from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey, load_signing_key
 from custodes.durable import replace_file

@@ -29,7 +29,7 @@ def status(config: str | None, *, json_: bool) -> int:
     """
     office = Office(load_site(config))
     survey, head = office.outbox.survey(), office.custody.verify()
-    waiting = Counter((item.route, item.environment, item.state.value) for item in survey.items)
+    waiting = Counter((item.route, str(item.environment), item.state.value) for item in survey.items)
     if json_:
         as_json(
             {
@@ -76,7 +76,7 @@ def list_incidents(config: str | None, *, json_: bool) -> int:
         last[key] = each
         receipts[key] = each.receipt or receipts.get(key, "")
     due = {
-        (name, thing.environment, thing.route): thing.due
+        (name, str(thing.environment), thing.route): thing.due
         for thing in kept(records, office.terms())
         for name in thing.incidents
     }

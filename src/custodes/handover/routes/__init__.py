@@ -1,0 +1,1 @@
+"""The ways by which incidents go out: each a ``Route`` of ``handover.delivery``."""
