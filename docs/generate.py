@@ -20,6 +20,9 @@ from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan
 from custodes.decoding import ImageLimits
+from custodes.handover.cybertipline.settings import CyberTiplineSettings
+from custodes.handover.routes.settings import CoopSettings, HotlineSettings, WebhookSettings
+from custodes.handover.settings import HandoverSettings
 from custodes.jurisdictions import PolicySettings
 from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
@@ -212,6 +215,31 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "shield",
         ShieldSettings,
         "A detector at a third party's, for `check --remote shield` alone: see [authorities](../concepts/authorities.md#arachnid-shield).",
+    ),
+    (
+        "handover",
+        HandoverSettings,
+        "Who hands findings over, and what needs two people: see [custody](../concepts/custody.md).",
+    ),
+    (
+        "handover.cybertipline",
+        CyberTiplineSettings,
+        "Reports to NCMEC: see [CyberTipline](../concepts/cybertipline.md).",
+    ),
+    (
+        "handover.webhook.NAME",
+        WebhookSettings,
+        "A receiver that takes incidents by HTTP: see [routes](../concepts/routes.md).",
+    ),
+    (
+        "handover.hotline.NAME",
+        HotlineSettings,
+        "A hotline or police without an API: see [routes](../concepts/routes.md).",
+    ),
+    (
+        "handover.coop",
+        CoopSettings,
+        "A ROOST Coop of your own: see [routes](../concepts/routes.md).",
     ),
     (
         "serve",

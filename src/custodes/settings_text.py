@@ -16,6 +16,8 @@ import msgspec
 from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
+from custodes.handover.cybertipline.settings import CyberTiplineSettings
+from custodes.handover.settings import HandoverSettings
 from custodes.jurisdictions import PolicySettings
 from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
@@ -98,6 +100,8 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         calls=commented(CallLimits),
         match=commented(MatchSettings),
         policy=commented(PolicySettings),
+        handover=commented(HandoverSettings),
+        cybertipline=commented(CyberTiplineSettings),
         serve=commented(ServeSettings),
         shield=commented(ShieldSettings),
     )
@@ -161,6 +165,14 @@ lists = "lists"
 # names is unmapped: its matches are held.
 #[meaning.SCHEME]
 #"CATEGORY" = "suspected"
+
+# Who hands findings over, and what needs two people (docs/concepts/custody.md). Other routes: docs/concepts/routes.md.
+[handover]
+{handover}
+
+# Reports to NCMEC's CyberTipline (docs/concepts/cybertipline.md). Credentials stand in a file of their own.
+[handover.cybertipline]
+{cybertipline}
 
 # The match service (docs/guides/serve-matches.md). `custodes serve key NAME` makes the section of a tenant, [serve.tenants.NAME].
 [serve]

@@ -28,8 +28,9 @@ COMMANDS: Final = {
     "rematch": ("rematch:rematch", "Compare the digests that a run keeps with today's lists."),
     "verdicts": ("verdicts:verdicts", "Import what the authority says of findings."),
     "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
+    "handover": ("handover:handover", "Hand findings over to the authorities, and keep the record of it."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
-    "open": ("open:open_bundle_command", "Open sealed findings, for the authority that they are sealed to."),
+    "open": ("open:open_bundle_command", "Open sealed findings and packages, for the authority that they are sealed to."),
 }
 """Each command, where it lies, and its line in the list of commands."""
 

@@ -6,6 +6,7 @@ import msgspec
 
 from custodes.handover.approvals import Guarded
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
+from custodes.handover.routes.settings import CoopSettings, HotlineSettings, WebhookSettings
 from custodes.handover.words import check_person
 
 __all__ = ["HandoverSettings"]
@@ -29,6 +30,9 @@ class HandoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     alarm_after_hours: float = 24.0
     """After so long something that is not sent is an alarm."""
     cybertipline: CyberTiplineSettings = CyberTiplineSettings()
+    webhook: dict[str, WebhookSettings] = {}
+    hotline: dict[str, HotlineSettings] = {}
+    coop: CoopSettings | None = None
 
     def __post_init__(self) -> None:
         check_person(self.operator)

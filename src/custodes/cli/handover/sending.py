@@ -26,6 +26,8 @@ __all__ = ["papers_of", "send"]
 
 PATH = click.Path(path_type=Path)
 DEMO_ROWS = 200
+SECTION = "[handover.cybertipline]"
+DEMO_REPORTER = 'email = "demonstration@example.org"'
 
 
 class Sending(NamedTuple):
@@ -90,11 +92,11 @@ def shown_site(config: str | None, *, demo: bool) -> Iterator[tuple[Site, Path]]
         with demo_job(home, rows=DEMO_ROWS) as job:
             job.work(lambda _: None)
         path = home / "custodes.toml"
-        path.write_text(path.read_text(encoding="utf-8") + DEMO_REPORTER, encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace(SECTION, f"{SECTION}\n{DEMO_REPORTER}"), encoding="utf-8")
         yield load_site(str(path)), home / "run"
 
 
-DEMO_REPORTER = '\n[handover.cybertipline]\nemail = "demonstration@example.org"\n'
 
 
 def show(site: Site, run: Path, route: Route, limit: int | None) -> int:

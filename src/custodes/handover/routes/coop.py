@@ -84,10 +84,10 @@ def _match(match: Match) -> str:
 
 
 def _lines(texts: Iterable[str]) -> str:
-    """Each once, one a line; the rest is counted."""
-    lines = list(dict.fromkeys(texts))
+    """Each once, one a line; the rest is counted. What begins with a dash and a space is no URL, whatever follows."""
+    lines = [f"- {text}" for text in dict.fromkeys(texts)]
     more = len(lines) - _LINES_MAX
-    return "\n".join([*lines[:_LINES_MAX], *([f"and {more:,} more"] if more > 0 else [])])
+    return "\n".join([*lines[:_LINES_MAX], *([f"- and {more:,} more"] if more > 0 else [])])
 
 
 _VALUES: Final[dict[CoopValue, Callable[[Incident], str | int | bool]]] = {

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,10 +23,20 @@ from custodes.handover.incident import Incident
 from custodes.handover.package import About, ListVersion, Package, Reporter, make_packages
 from custodes.handover.routes.settings import CoopSettings, WebhookSettings
 from custodes.handover.words import Environment, check_receipt, text_of
-from custodes.services.calls import Answer
+from custodes.services.calls import Answer, Caller
 from custodes.services.credentials import Credentials, load_credentials
 
-__all__ = ["Around", "Sender", "check_real", "name_of", "not_delivered", "packed", "plain_json", "secrets_of"]
+__all__ = [
+    "Around",
+    "Sender",
+    "caller_for",
+    "check_real",
+    "name_of",
+    "not_delivered",
+    "packed",
+    "plain_json",
+    "secrets_of",
+]
 
 _BUSY: Final = frozenset({408, 409, 425, 429})
 """Of the 400s: as it is, it may be taken later. 409: an earlier delivery of the same key is still being worked on."""
@@ -99,6 +110,21 @@ def not_delivered(answer: Answer, requests: tuple[str, ...]) -> Later | Dead:
     if 400 <= status < 500 and status not in _BUSY:
         return Dead(why, status, requests)
     return Later(why, answer.after_s, requests=requests)
+
+
+def caller_for(
+    settings: WebhookSettings | CoopSettings, service: str, headers: Mapping[str, str]
+) -> tuple[Caller, str]:
+    """A client for the origin of the receiver's address, and the path, which errors do not name: a part of it may be a secret."""
+    parts = urlsplit(settings.url)
+    caller = Caller(
+        f"{parts.scheme}://{parts.netloc}",
+        service,
+        headers=headers,
+        limits=settings.calls,
+        unsafe_allow_loopback=settings.unsafe_allow_loopback,
+    )
+    return caller, parts.path or "/"
 
 
 def secrets_of(

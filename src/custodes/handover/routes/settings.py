@@ -1,4 +1,7 @@
-"""``[handover.webhook.NAME]``, ``[handover.coop]`` and ``[handover.hotline.NAME]``. Credentials never stand here: a file that only its owner can read holds them."""
+"""``[handover.webhook.NAME]``, ``[handover.coop]`` and ``[handover.hotline.NAME]``.
+
+Credentials never stand here: a file that only its owner can read holds them, or the environment.
+"""
 
 from __future__ import annotations
 

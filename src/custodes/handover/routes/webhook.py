@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -26,9 +25,8 @@ from custodes.handover.receipts import Receipt
 from custodes.handover.routes.sending import Sender, check_real, not_delivered, packed, plain_json
 from custodes.handover.words import Environment, check_receipt
 from custodes.services.calls import Answer, Caller
-from custodes.services.limits import CallLimits
 
-__all__ = ["PAYLOAD_TYPE", "Post", "Sealed", "Webhook", "caller_for"]
+__all__ = ["PAYLOAD_TYPE", "Post", "Sealed", "Webhook"]
 
 PAYLOAD_TYPE: Final = "application/vnd.custodes.incident+json"
 CONTENT_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
@@ -124,17 +122,6 @@ class Webhook:
             return await caller.exchange("POST", self.path, body, CONTENT_TYPE, shown="/\u2026")
         finally:
             await caller.close()
-
-
-def caller_for(
-    url: str, service: str, headers: Mapping[str, str], limits: CallLimits, *, unsafe: bool
-) -> tuple[Caller, str]:
-    """A client for the origin of an address, and the path, which errors do not name: a part of it may be a secret."""
-    parts = urlsplit(url)
-    caller = Caller(
-        f"{parts.scheme}://{parts.netloc}", service, headers=headers, limits=limits, unsafe_allow_loopback=unsafe
-    )
-    return caller, parts.path or "/"
 
 
 def _receipt(answer: Answer) -> str:
