@@ -6,7 +6,8 @@ Nothing here sends or keeps by itself; the order of things is that of ``handover
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,12 +17,14 @@ import msgspec
 from custodes.carrier.client import Carrier
 from custodes.config import Site
 from custodes.crypto.keys import VerifierKey
-from custodes.errors import InputError
+from custodes.durable import make_folder
+from custodes.errors import ConfigError, InputError
 from custodes.examine import Examiner
 from custodes.handover.approvals import Guarded, Papers, TwoPerson, Wanted, subject_of
 from custodes.handover.clocks import Kept, Term
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.custody import Means as CustodyMeans
+from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Means
 from custodes.handover.finding import Finding, Match
@@ -38,6 +41,8 @@ from custodes.handover.package import (
 )
 from custodes.handover.profiles import profile_of, terms_of
 from custodes.handover.receipts import Receipts
+from custodes.handover.routes.connect import Around, Sender, connect
+from custodes.handover.routes.settings import CoopSettings, RouteSettings
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
 from custodes.lists.matcher import Matcher
@@ -45,6 +50,8 @@ from custodes.scan.again import findings_again
 from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardTools
+from custodes.services.credentials import variable
+from custodes.sources.files import shown
 
 __all__ = ["Office", "Told", "route_of", "told_of"]
 
@@ -89,6 +96,39 @@ def _findings(site: Site, run: RunDirectory, parent: RunDirectory) -> Iterator[F
         run_key=site.run_key(),
     )
     return findings_again(tools, None if run is parent else parent)
+
+
+def route_of(site: Site, text: str, *, to_show: bool = False) -> Route:
+    """The route that is named so: ``cybertipline``, ``coop``, ``webhook.NAME`` or ``hotline.NAME``. Raises ConfigError where it is not configured.
+
+    ``to_show``: nothing will be sent, so that no credentials are needed.
+    """
+    settings = site.config.handover
+    sort, _, name = text.partition(".")
+    known: dict[str, RouteSettings | None] = {"cybertipline": settings.cybertipline, "coop": settings.coop}
+    known |= {f"webhook.{each}": one for each, one in settings.webhook.items()}
+    known |= {f"hotline.{each}": one for each, one in settings.hotline.items()}
+    found = known.get(text)
+    if found is None:
+        there = ", ".join(each for each, one in known.items() if one is not None)
+        raise ConfigError(
+            f"no route {shown(text)!r} is configured", hint=f"there is {there}; see docs/concepts/routes.md"
+        )
+    environ: Mapping[str, str] = os.environ
+    if to_show and isinstance(found, CyberTiplineSettings | CoopSettings):
+        found = msgspec.structs.replace(found, credentials="")
+        environ = {variable(f"{sort}-{found.environment}", field): "none" for field in CREDENTIALS}
+    sender = Sender(reporter_of(site), site.signing_key())
+    return connect(found, Around(site.home, environ, sender), name)
+
+
+CREDENTIALS = ("username", "password", "api_key")
+
+
+def reporter_of(site: Site) -> Reporter:
+    """Who hands over, in words."""
+    settings = site.config.handover
+    return Reporter(name=settings.operator, contact=settings.contact or "not given")
 
 
 class Office:
@@ -145,10 +185,9 @@ class Office:
 
     def about(self, told: Told, environment: Environment) -> About:
         """What is said of a package beside its incidents."""
-        settings = self.site.config.handover
         lists = {(used.id, used.version) for run in told.runs for used in run.manifest.lists}
         return About(
-            reporter=Reporter(name=settings.operator, contact=settings.contact or "not given"),
+            reporter=reporter_of(self.site),
             environment=environment,
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
             tool=told.runs[0].manifest.tool,
@@ -162,6 +201,7 @@ class Office:
         if not told.incidents:
             raise InputError("there is nothing to hand over", hint="no row of this run is a finding")
         about, signer = self.about(told, environment), self.site.signing_key()
+        make_folder(folder)
         packages = list(make_packages(told.incidents, about, self.site.recipients(), signer))
         paths = []
         for number, package in enumerate(packages, 1):

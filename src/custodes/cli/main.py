@@ -30,7 +30,10 @@ COMMANDS: Final = {
     "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
     "handover": ("handover:handover", "Hand findings over to the authorities, and keep the record of it."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
-    "open": ("open:open_bundle_command", "Open sealed findings and packages, for the authority that they are sealed to."),
+    "open": (
+        "open:open_bundle_command",
+        "Open sealed findings and packages, for the authority that they are sealed to.",
+    ),
 }
 """Each command, where it lies, and its line in the list of commands."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.cybertipline.correction import Correction, Why
 from custodes.handover.desk import Desk
+from custodes.handover.finding import Match
 from custodes.handover.incident import Incident
 from custodes.handover.verdicts import Ruling, Verdict
 

@@ -11,7 +11,7 @@ from typing import Any
 from custodes.crypto.keys import read_private
 from custodes.errors import ConfigError
 
-__all__ = ["Credentials", "load_credentials"]
+__all__ = ["Credentials", "load_credentials", "variable"]
 
 
 class Credentials(dict[str, str]):

@@ -75,7 +75,7 @@ def send(
         if run is None and not demo:
             raise InputError("there is nothing to show", hint="name a run, or say --demo")
         with shown_site(config, demo=demo) as (site, path):
-            return show(site, run or path, route_of(site, route_name), limit)
+            return show(site, run or path, route_of(site, route_name, to_show=True), limit)
     site = load_site(config)
     sending = Sending(run, papers_of(request, approval), limit, json_)
     return asyncio.run(sent(Office(site), route_of(site, route_name), sending))
@@ -95,8 +95,6 @@ def shown_site(config: str | None, *, demo: bool) -> Iterator[tuple[Site, Path]]
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace(SECTION, f"{SECTION}\n{DEMO_REPORTER}"), encoding="utf-8")
         yield load_site(str(path)), home / "run"
-
-
 
 
 def show(site: Site, run: Path, route: Route, limit: int | None) -> int:

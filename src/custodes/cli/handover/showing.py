@@ -18,6 +18,9 @@ from custodes.office import Office
 
 __all__ = ["list_incidents", "status"]
 
+Key = tuple[str, str, str]
+"""Incident, environment, route."""
+
 
 @click.command()
 @config_option
@@ -69,19 +72,11 @@ def list_incidents(config: str | None, *, json_: bool) -> int:
     """List incidents by their ids: environment, route, the last act with its time, the authority's receipt, and until when it is kept."""
     office = Office(load_site(config))
     records = [each for each in office.custody.records() if each.incident]
-    last: dict[tuple[str, str, str], Recorded] = {}
-    receipts: dict[tuple[str, str, str], str] = {}
-    for each in records:
-        key = (each.incident, each.environment, each.route)
-        last[key] = each
-        receipts[key] = each.receipt or receipts.get(key, "")
-    due = {
-        (name, str(thing.environment), thing.route): thing.due
-        for thing in kept(records, office.terms())
-        for name in thing.incidents
-    }
-    held = {name for thing in kept(records, office.terms()) if thing.holds for name in thing.incidents}
-    lines = [told(each, receipts[key], due.get(key), held=key[0] in held) for key, each in sorted(last.items())]
+    last, receipts = lines_of(records)
+    things = kept(records, office.terms())
+    due = {(name, str(thing.environment), thing.route): thing.due for thing in things for name in thing.incidents}
+    held = {name for thing in things if thing.holds for name in thing.incidents}
+    lines = [told(each, key, (receipts[key], due.get(key)), held=key[0] in held) for key, each in sorted(last.items())]
     if json_:
         as_json({"incidents": lines})
     else:
@@ -91,12 +86,25 @@ def list_incidents(config: str | None, *, json_: bool) -> int:
     return ExitCode.NOTHING_FOUND
 
 
-def told(recorded: Recorded, receipt: str, due: datetime | None, *, held: bool) -> dict[str, Any]:
+def lines_of(records: list[Recorded]) -> tuple[dict[Key, Recorded], dict[Key, str]]:
+    """The last act and the receipt for each incident, environment and route. An act without a route stands in all lines of its incident."""
+    last: dict[Key, Recorded] = {}
+    receipts: dict[Key, str] = {}
+    for each in records:
+        mine = [key for key in last if key[:2] == (each.incident, each.environment)] if not each.route else []
+        for key in mine or [(each.incident, str(each.environment), each.route)]:
+            last[key] = each
+            receipts[key] = (each.receipt if each.route else "") or receipts.get(key, "")
+    return last, receipts
+
+
+def told(recorded: Recorded, key: Key, more: tuple[str, datetime | None], *, held: bool) -> dict[str, Any]:
     """A line of the list."""
+    receipt, due = more
     return {
         "incident": recorded.incident,
         "environment": recorded.environment.upper(),
-        "route": recorded.route or "-",
+        "route": key[2] or "-",
         "act": recorded.act.value,
         "time": recorded.time,
         "receipt": receipt,

@@ -28,7 +28,7 @@ def connect(settings: RouteSettings, around: Around, name: str = "") -> Route:
     if isinstance(settings, _NAMELESS) == bool(name):
         raise ConfigError("webhooks and hotlines have names, and no other route has", hint="name one as ROUTE.NAME")
     if isinstance(settings, CyberTiplineSettings):
-        service = connect_cybertipline(settings, around.home, around.environ)
+        service = connect_cybertipline(settings, around.home, around.environ) if around.account else None
         return CyberTiplineRoute(settings, service, around.sender.clock)
     if isinstance(settings, CoopSettings):
         return _coop(settings, around)
@@ -38,18 +38,20 @@ def connect(settings: RouteSettings, around: Around, name: str = "") -> Route:
 
 
 def _coop(settings: CoopSettings, around: Around) -> Coop:
+    if not around.account:
+        return Coop(settings, None)
     found = secrets_of("coop", settings, around, ("api_key",), ())
-    caller, path = caller_for(settings, f"Coop {settings.environment}", {"X-API-KEY": found["api_key"]})
-    if path != "/":
-        raise ConfigError("the address of Coop is https://host, without a path")
-    return Coop(settings, caller)
+    return Coop(settings, caller_for(settings, f"Coop {settings.environment}", {"X-API-KEY": found["api_key"]}))
 
 
 def _webhook(name: str, settings: WebhookSettings, around: Around) -> Webhook:
+    recipients = _recipients(settings.recipients)
+    if not around.account:
+        return Webhook(name, settings, None, around.sender, recipients)
     found = secrets_of(name, settings, around, (), ("token",))
     headers = {"Authorization": f"Bearer {found['token']}"} if "token" in found else {}
-    caller, path = caller_for(settings, f"{name} {settings.environment}", headers)
-    return Webhook(name, settings.environment, caller, path, around.sender, _recipients(settings.recipients))
+    caller = caller_for(settings, f"{name} {settings.environment}", headers)
+    return Webhook(name, settings, caller, around.sender, recipients)
 
 
 def _hotline(name: str, settings: HotlineSettings, around: Around) -> Hotline:

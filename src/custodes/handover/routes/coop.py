@@ -16,7 +16,7 @@ from custodes.handover.delivery import Delivered, Ended, Later, Progress, key_of
 from custodes.handover.finding import Match
 from custodes.handover.incident import Incident
 from custodes.handover.index_page import defanged, visible
-from custodes.handover.routes.sending import check_real, name_of, not_delivered, plain_json
+from custodes.handover.routes.sending import check_real, name_of, not_delivered, opened, plain_json
 from custodes.handover.routes.settings import CoopSettings, CoopValue
 from custodes.handover.words import Environment
 from custodes.services.calls import Caller
@@ -28,12 +28,12 @@ _ACCEPTED: Final = 202
 _LINES_MAX: Final = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Coop:
-    """One Coop, with one item type."""
+    """One Coop, with one item type. Without ``caller``: for checks and previews."""
 
     settings: CoopSettings
-    caller: Caller
+    caller: Caller | None
     name: str = "coop"
 
     @property
@@ -49,14 +49,14 @@ class Coop:
         """The request, without the API key."""
         self.check(incident)
         body = self._body(incident, name_of(key_of(self, incident.id))).decode()
-        return f"POST {self.caller.base}{_ITEMS}\nContent-Type: application/json\n\n{body}"
+        return f"POST {self.settings.url.rstrip('/')}{_ITEMS}\nContent-Type: application/json\n\n{body}"
 
     async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:  # noqa: ARG002
         """Submit it. Coop gives no number: an item has ours, the same each time, so that another attempt is the same item."""
         self.check(incident)
-        item = name_of(key)
+        item, caller = name_of(key), opened(self.caller)
         try:
-            answer = await self.caller.exchange("POST", _ITEMS, self._body(incident, item), "application/json")
+            answer = await caller.exchange("POST", _ITEMS, self._body(incident, item), "application/json")
         except AuthorityError:
             return Later("no-answer")
         requests = (f"items {answer.status}",)
@@ -64,7 +64,8 @@ class Coop:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.caller.close()
+        if self.caller is not None:
+            await self.caller.close()
 
     def _body(self, incident: Incident, item: str) -> bytes:
         data = {field: self._value(incident, what) for field, what in self.settings.fields.items()}

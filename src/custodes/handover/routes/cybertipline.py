@@ -16,6 +16,7 @@ from custodes.handover.cybertipline.report import report_xml
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.delivery import Dead, Delivered, Ended, Later, Progress
 from custodes.handover.incident import Incident
+from custodes.handover.routes.sending import opened
 from custodes.handover.words import Environment
 
 __all__ = ["CyberTiplineRoute"]
@@ -23,19 +24,19 @@ __all__ = ["CyberTiplineRoute"]
 _ADDED: Final = "files differ"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CyberTiplineRoute:
-    """One environment of the service. ``service`` is asked for when something is sent: checks and previews need no account."""
+    """One environment of the service. Without ``service``: for checks and previews."""
 
     settings: CyberTiplineSettings
-    service: CyberTipline
+    service: CyberTipline | None
     clock: Callable[[], datetime]
     name: str = "cybertipline"
 
     @property
     def environment(self) -> Environment:
         """NCMEC's: reports of one are unknown to the other."""
-        return self.service.environment
+        return self.settings.environment
 
     def check(self, incident: Incident) -> None:
         """Raises InputError for what NCMEC could not act on, or would refuse."""
@@ -47,15 +48,17 @@ class CyberTiplineRoute:
 
     async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:  # noqa: ARG002
         """File it, or go on. NCMEC knows no key; that it is filed once is what ``filing`` is for."""
+        service = opened(self.service)
         try:
-            ended = await Filing(self.service, progress, lambda now: submission_of(incident, self.settings, now)).run()
+            ended = await Filing(service, progress, lambda now: submission_of(incident, self.settings, now)).run()
         except AuthorityError:  # this machine's clock cannot be believed
             return Later("clock-ahead", account=True)
         return _ended(ended)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self.service.close()
+        if self.service is not None:
+            await self.service.close()
 
 
 def _ended(ended: filing.Ended) -> Ended:

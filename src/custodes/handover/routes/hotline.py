@@ -36,7 +36,7 @@ __all__ = ["COVER_SUFFIX", "Hotline"]
 COVER_SUFFIX: Final = ".txt"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Hotline:
     """One receiver. ``folder``: where its files are written."""
 

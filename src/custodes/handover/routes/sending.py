@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from custodes.crypto.keys import SigningKey
 from custodes.crypto.seal import Recipient
-from custodes.errors import ConfigError, InputError
+from custodes.errors import ConfigError, InputError, InternalError
 from custodes.handover.delivery import Dead, Later
 from custodes.handover.incident import Incident
 from custodes.handover.package import About, ListVersion, Package, Reporter, make_packages
@@ -33,6 +33,7 @@ __all__ = [
     "check_real",
     "name_of",
     "not_delivered",
+    "opened",
     "packed",
     "plain_json",
     "secrets_of",
@@ -41,6 +42,7 @@ __all__ = [
 _BUSY: Final = frozenset({408, 409, 425, 429})
 """Of the 400s: as it is, it may be taken later. 409: an earlier delivery of the same key is still being worked on."""
 _ACCOUNT: Final = frozenset({401, 403, 407})
+Service = TypeVar("Service")
 
 
 @dataclass(frozen=True)
@@ -54,11 +56,22 @@ class Sender:
 
 @dataclass(frozen=True)
 class Around:
-    """What a route is connected in: the folder that paths are relative to, the environment's variables, and who sends."""
+    """What a route is connected in: the folder that paths are relative to, the environment's variables, and who sends.
+
+    ``account`` false: for checks and previews. Then no credentials are read, and nothing can be sent.
+    """
 
     home: Path
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     sender: Sender
+    account: bool = True
+
+
+def opened(service: Service | None) -> Service:
+    """What calls are made with. Raises InternalError in a route that was connected for previews alone."""
+    if service is None:
+        raise InternalError("this route was connected without an account, for previews alone")
+    return service
 
 
 def check_real(incident: Incident, environment: Environment) -> None:
@@ -112,19 +125,16 @@ def not_delivered(answer: Answer, requests: tuple[str, ...]) -> Later | Dead:
     return Later(why, answer.after_s, requests=requests)
 
 
-def caller_for(
-    settings: WebhookSettings | CoopSettings, service: str, headers: Mapping[str, str]
-) -> tuple[Caller, str]:
-    """A client for the origin of the receiver's address, and the path, which errors do not name: a part of it may be a secret."""
+def caller_for(settings: WebhookSettings | CoopSettings, service: str, headers: Mapping[str, str]) -> Caller:
+    """A client for the origin of the receiver's address. Raises ConfigError."""
     parts = urlsplit(settings.url)
-    caller = Caller(
+    return Caller(
         f"{parts.scheme}://{parts.netloc}",
         service,
         headers=headers,
         limits=settings.calls,
         unsafe_allow_loopback=settings.unsafe_allow_loopback,
     )
-    return caller, parts.path or "/"
 
 
 def secrets_of(

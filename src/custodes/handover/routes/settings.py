@@ -65,6 +65,8 @@ class CoopSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         _check_service(self.url, self.environment, self.calls, unsafe=self.unsafe_allow_loopback)
+        if urlsplit(self.url).path not in ("", "/"):
+            raise ValueError("url must be https://host: Coop's own paths follow")
         if not self.item_type or not self.fields or "" in self.fields:
             raise ValueError("an item has a type and at least one field, and each field a name")
         if "images" in self.fields:

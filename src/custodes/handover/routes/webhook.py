@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,7 +23,8 @@ from custodes.handover.delivery import Delivered, Ended, Later, Progress, key_of
 from custodes.handover.incident import Incident
 from custodes.handover.package import Reporter
 from custodes.handover.receipts import Receipt
-from custodes.handover.routes.sending import Sender, check_real, not_delivered, packed, plain_json
+from custodes.handover.routes.sending import Sender, check_real, not_delivered, opened, packed, plain_json
+from custodes.handover.routes.settings import WebhookSettings
 from custodes.handover.words import Environment, check_receipt
 from custodes.services.calls import Answer, Caller
 
@@ -54,16 +56,20 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return f"<Post {self.environment}>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Webhook:
-    """One receiver. ``caller`` has its origin, ``path`` its path; ``recipients``: to whom incidents are sealed, if to anybody."""
+    """One receiver. Without ``caller``: for checks and previews. ``recipients``: to whom incidents are sealed, if to anybody."""
 
     name: str
-    environment: Environment
-    caller: Caller
-    path: str
+    settings: WebhookSettings
+    caller: Caller | None
     sender: Sender
     recipients: Sequence[Recipient] = ()
+
+    @property
+    def environment(self) -> Environment:
+        """The receiver's."""
+        return self.settings.environment
 
     def check(self, incident: Incident) -> None:
         """Raises InputError for a demonstration where it would be taken for real."""
@@ -74,7 +80,7 @@ class Webhook:
         self.check(incident)
         key = key_of(self, incident.id)
         lines = [
-            f"POST {self.caller.base}{self.path}",
+            f"POST {self.settings.url}",
             f'Idempotency-Key: "{key}"',
             f"Content-Type: {CONTENT_TYPE}",
             "",
@@ -116,10 +122,13 @@ class Webhook:
 
     async def _posted(self, body: bytes, key: str) -> Answer:
         # A connection of its own, because a caller's headers are those of all its calls. RFC 9651: a string stands in quotes.
-        headers = {**self.caller.headers, "Idempotency-Key": f'"{key}"'}
-        caller = dataclasses.replace(self.caller, headers=headers)
+        caller = opened(self.caller)
+        caller = dataclasses.replace(caller, headers={**caller.headers, "Idempotency-Key": f'"{key}"'})
+        path = urlsplit(self.settings.url).path or "/"
         try:
-            return await caller.exchange("POST", self.path, body, CONTENT_TYPE, shown="/\u2026")
+            return await caller.exchange(
+                "POST", path, body, CONTENT_TYPE, shown="/\u2026"
+            )  # a part of it may be a secret
         finally:
             await caller.close()
 
