@@ -61,7 +61,7 @@ ARROWS: dict[str, set[str]] = {
         "examine",
     },
     "similar": {"errors", "native", "durable", "decoding", "pictures", "ledger", "sources"},
-    "settings_text": {"decoding", "jurisdictions", "net", "services", "lists", "authorities", "serving"},
+    "settings_text": {"decoding", "handover", "jurisdictions", "net", "services", "lists", "authorities", "serving"},
     "carrier": {"errors", "model", "channel", "confine", "digests", "decoding", "net", "sources", "jail", "similar"},
     "scan": {
         "errors",
@@ -99,6 +99,20 @@ ARROWS: dict[str, set[str]] = {
         "confine",
     },
     "jobs": {"errors", "model", "confine", "ledger", "sources", "similar", "carrier", "scan", "config"},
+    "office": {
+        "errors",
+        "crypto",
+        "durable",
+        "services",
+        "handover",
+        "ledger",
+        "sources",
+        "lists",
+        "examine",
+        "carrier",
+        "scan",
+        "config",
+    },
     "demo": {"errors", "model", "lists", "config", "jobs"},
     "cli": {
         "errors",
@@ -123,6 +137,7 @@ ARROWS: dict[str, set[str]] = {
         "scan",
         "config",
         "jobs",
+        "office",
         "demo",
     },
 }

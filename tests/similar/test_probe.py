@@ -139,8 +139,28 @@ def test_labels_and_background_must_fit() -> None:
         teach(judged(), np.ones((200, DIMENSION + 1), dtype=np.float32), FEW, ORIGIN)
 
 
+def test_the_strength_that_ranks_best_is_chosen_and_stands_on_the_card() -> None:
+    given, background = judged(), some_background()
+    alone = {
+        strength: teach(given, background, msgspec.structs.replace(FEW, strengths=(strength,)), ORIGIN).card
+        for strength in (0.001, 1.0, 100.0)
+    }
+    best = max(each.average_precision for each in alone.values())
+    among = teach(given, background, msgspec.structs.replace(FEW, strengths=tuple(alone)), ORIGIN).card
+    assert among.average_precision == best
+    assert among.strength == min(strength for strength, each in alone.items() if each.average_precision == best)
+
+
 @pytest.mark.parametrize(
-    "changed", [{"folds": 1}, {"folds": 9}, {"strength": 0.0}, {"strength": -1.0}, {"positives_min": 3}]
+    "changed",
+    [
+        {"folds": 1},
+        {"folds": 9},
+        {"strengths": ()},
+        {"strengths": (1.0, 0.0)},
+        {"strengths": (-1.0,)},
+        {"positives_min": 3},
+    ],
 )
 def test_settings_that_cannot_be_are_refused(changed: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
@@ -165,7 +185,7 @@ def test_planted_fitted_to_what_it_is_measured_on_the_figures_are_too_good(monke
     rng = np.random.default_rng(8)
     chance = Judged(rng.standard_normal((40, 400)).astype(np.float32), np.tile([True, False], 20))
     background = rng.standard_normal((200, 400)).astype(np.float32)
-    loose = msgspec.structs.replace(FEW, strength=1000.0)
+    loose = msgspec.structs.replace(FEW, strengths=(1000.0,))
     seen: list[float] = []
 
     def record(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -176,7 +196,7 @@ def test_planted_fitted_to_what_it_is_measured_on_the_figures_are_too_good(monke
     teach(chance, background, loose, ORIGIN)
     fit = module._fit
     whole = module._photos(chance, background)
-    monkeypatch.setattr(module, "_fit", lambda *_: fit(whole.unit, whole.unit_background, whole.labels, loose))
+    monkeypatch.setattr(module, "_fit", lambda *_: fit(whole.unit, whole.unit_background, whole.labels, 1000.0))
     teach(chance, background, loose, ORIGIN)
     assert seen[0] < 0.75
     assert seen[1] > 0.99

@@ -20,6 +20,7 @@ from custodes.handover.verdicts import Ruling, Verdict, make_verdicts
 from custodes.jobs import SimilarRequest, prepare_similar
 from custodes.ledger.run import RunDirectory
 from custodes.scan.labels import label_rows
+from custodes.scan.shard import finding_namer
 from custodes.scan.similar import Wanted
 from custodes.scan.similar_runs import selection_of
 from tests.similar.looping import CONFIRMED, FILES, KEY, LISTED, ROWS, Loop, first_words, looped
@@ -191,7 +192,7 @@ def test_the_authority_is_not_sent_more_than_it_can_judge(loop: Loop) -> None:
 
 
 def test_a_photo_in_many_rows_is_one_suspect_with_all_its_rows(loop: Loop) -> None:
-    nearest = vector_of(loop, 0) * np.float16(1.001) + np.float16(0.01)
+    nearest = vector_of(loop, 0) + np.float16(0.1)
     change(loop, dict.fromkeys((200, 201, 300), nearest))
     answer = scanned(loop, "--budget", "1")
     assert answer.rows == [200, 201, 300]
@@ -200,8 +201,26 @@ def test_a_photo_in_many_rows_is_one_suspect_with_all_its_rows(loop: Loop) -> No
     assert answer.told["left_out"] > 0
 
 
+def test_copies_of_a_confirmed_photo_are_handed_over_beside_the_budget(loop: Loop) -> None:
+    """By its recorded digest one row is confirmed; another shows the same photo, and has no digest on a list."""
+    change(loop, {300: vector_of(loop, 0)})
+    answer = scanned(loop, "--budget", "2")
+    copies = [each.suspicion for each in answer.findings if row_of(each) == 300]
+    named = finding_namer(answer.run.manifest, loop.past.site.run_key())
+    assert [(each.rank, each.photo) for each in copies if each] == [(0, named(0, 0))]
+    assert (answer.told["photos"], answer.told["joined"], len(answer.rows)) == (2, 1, 3)
+
+
+def test_copies_of_a_rejected_photo_are_left_alone(loop: Loop) -> None:
+    path = loop.verdicts({200: Ruling.NOT})
+    loop.run("verdicts", "import", path)
+    nearest = vector_of(loop, 0) + np.float16(0.1)
+    change(loop, {200: nearest, 300: nearest})
+    assert 300 not in scanned(loop, "--budget", "20").rows
+
+
 def test_further_rows_of_a_photo_follow_it_and_take_nothing_of_the_budget(loop: Loop) -> None:
-    nearest = vector_of(loop, 0) * np.float16(1.001) + np.float16(0.01)
+    nearest = vector_of(loop, 0) + np.float16(0.1)
     change(loop, {200: nearest, 300: nearest})
     first = scanned(loop, "--budget", "1", "--top", "1", "--above", "0.99")
     assert first.rows == [200]
@@ -213,7 +232,7 @@ def test_further_rows_of_a_photo_follow_it_and_take_nothing_of_the_budget(loop: 
 
 
 def test_a_photo_that_was_joined_by_a_row_later_waits_once_and_is_judged_by_any_of_its_rows(loop: Loop) -> None:
-    nearest = vector_of(loop, 0) * np.float16(1.001) + np.float16(0.01)
+    nearest = vector_of(loop, 0) + np.float16(0.1)
     change(loop, {200: nearest, 300: nearest})
     first = scanned(loop, "--budget", "1", "--top", "1", "--above", "0.99")
     assert scanned(loop, "--budget", "1", "--top", "5").told["joined"] == 1
@@ -223,7 +242,7 @@ def test_a_photo_that_was_joined_by_a_row_later_waits_once_and_is_judged_by_any_
 
 
 def test_further_rows_of_a_rejected_photo_are_left_alone(loop: Loop) -> None:
-    nearest = vector_of(loop, 0) * np.float16(1.001) + np.float16(0.01)
+    nearest = vector_of(loop, 0) + np.float16(0.1)
     change(loop, {200: nearest, 300: nearest})
     judged(loop, scanned(loop, "--budget", "1", "--top", "1", "--above", "0.99").findings, 1)
     second = scanned(loop, "--budget", "5")

@@ -85,6 +85,11 @@ class Asked:
     firsts: Int64s
 
     @property
+    def judged_otherwise(self) -> set[int]:
+        """Rows that are confirmed or rejected, and were never suspects."""
+        return (self.labels.positives | self.labels.negatives) - {row for photo in self.earlier for row in photo.rows}
+
+    @property
     def waiting(self) -> int:
         """Photos of earlier scans that are not judged yet."""
         return sum(not photo.rulings for photo in self.earlier)
@@ -155,8 +160,9 @@ def select(run: RunDirectory, key: RunKey, asked: Asked, how: Reading, progress:
     rows, vectors = vectors_at(asked.shards, np.setdiff1d(ear.candidates(), question.known))
     known = Known(unit(asked.confirmed), unit(asked.rejected))
     candidates, ordered = candidates_of(rows, unit(vectors), known, question.probe)
-    found = suspects_of(candidates, ordered, _before(asked), asked.room)
-    chosen = _selection(asked, ear, found, _Sealing(run, key, asked, question.bounds))
+    sealing = _Sealing(run, key, asked, question.bounds)
+    found = suspects_of(candidates, ordered, _before(asked, sealing.name_of), asked.room)
+    chosen = _selection(asked, ear, found, sealing)
     run.keep(SELECTION, msgspec.msgpack.encode(chosen))
     run.forget(_PARTS)
     return chosen
@@ -206,13 +212,21 @@ def _read(part: tuple[int, Sequence[VectorShard]], question: Question, how: Read
     return signals.heard()
 
 
-def _before(asked: Asked) -> Before:
-    """A vector of each photo that was handed over; of photos without one nothing can be the same."""
+def _before(asked: Asked, name_of: Callable[[int], str]) -> Before:
+    """A vector of each photo that was handed over, or judged otherwise; of photos without one nothing can be the same."""
     firsts = {photo.first: photo for photo in asked.earlier}
     rows, vectors = vectors_at(asked.shards, _sorted(firsts.keys()))
     photos = [firsts[row] for row in rows.tolist()]
-    wanted = [photo.rulings != {Ruling.NOT} for photo in photos]
-    return Before(unit(vectors), [photo.name for photo in photos], wanted)
+    others, of_others = vectors_at(asked.shards, _sorted(asked.judged_otherwise))
+    once = np.sort(np.unique(of_others, axis=0, return_index=True)[1])[:SEEDS_MAX]
+    return Before(
+        unit(np.concatenate([vectors, of_others[once]])),
+        [*(photo.name for photo in photos), *map(name_of, others[once].tolist())],
+        [
+            *(photo.rulings != {Ruling.NOT} for photo in photos),
+            *(row in asked.labels.positives for row in others[once].tolist()),
+        ],
+    )
 
 
 def _selection(asked: Asked, ear: Ear, found: Suspects, sealing: _Sealing) -> Selection:
@@ -269,7 +283,7 @@ class _Sealing:
         named = []
         for photo in found.photos:
             leader = photo.rows[0].row
-            name = photo.before or self._name(*self._place(leader))
+            name = photo.before or self.name_of(leader)
             if not photo.before:
                 named.append((name, leader))
             for candidate in photo.rows:
@@ -278,6 +292,10 @@ class _Sealing:
                 by_shard.setdefault(shard, []).append(Suspect(row, suspicion))
         rows = {shard: tuple(sorted(each, key=lambda suspect: suspect.row)) for shard, each in by_shard.items()}
         return rows, tuple(named)
+
+    def name_of(self, row: int) -> str:
+        """The id of the finding on this row."""
+        return self._name(*self._place(row))
 
     def _suspicion(self, rank: int, name: str, candidate: Candidate, said: tuple[str, str]) -> Suspicion:
         probe = self._asked.probe

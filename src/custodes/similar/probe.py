@@ -58,14 +58,18 @@ class TeachSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     negatives_min: int = 20  # different rejected ones
     background_min: int = 100  # rows that nobody judged
     folds: int = 5
-    strength: float = 1.0  # scikit-learn's C: the higher, the closer to the verdicts
+    strengths: tuple[float, ...] = (
+        1.0,
+        10.0,
+        100.0,
+    )  # scikit-learn's C, to choose from: the higher, the closer to the verdicts
     seed: int = 0
 
     def __post_init__(self) -> None:
         if not 2 <= self.folds <= min(self.positives_min, self.negatives_min, self.background_min):
             raise ValueError("folds must be at least 2, and each must get a photo of every kind")
-        if not self.strength > 0:
-            raise ValueError("strength must be more than 0")
+        if not self.strengths or not all(strength > 0 for strength in self.strengths):
+            raise ValueError("strengths must be more than 0, and there must be one")
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +94,7 @@ class ProbeCard(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     negatives: int
     background: int
     contradictory: int  # photos that were confirmed and rejected: left out
+    strength: float  # that was chosen
     average_precision: float
     levels: tuple[Level, ...]
     weights_sha256: str = ""  # of the file, when it is one
@@ -151,14 +156,14 @@ def teach(judged: Judged, background: Float32s, settings: TeachSettings, origin:
             "too little to learn from: " + ", ".join(f"{photos.counts[kind]:,} {kind}" for kind in lacking),
             hint="it needs " + ", ".join(f"{more:,} more {kind}" for kind, more in lacking.items()),
         )
-    scored = _out_of_fold(photos, settings)
+    strength, scored = _chosen(photos, settings)
     slope, offset = _calibrated(scored[0], photos.labels)
     if slope <= 0:
         raise InputError(
             "by these vectors what is confirmed cannot be told from what is not: no better than chance in cross-validation",
             hint="more verdicts may help, or vectors of another model",
         )
-    weights, bias = _fit(photos.unit, photos.unit_background, photos.labels, settings)
+    weights, bias = _fit(photos.unit, photos.unit_background, photos.labels, strength)
     chances = [_sigmoid(slope * each + offset) for each in scored]
     card = ProbeCard(
         format=FORMAT,
@@ -172,6 +177,7 @@ def teach(judged: Judged, background: Float32s, settings: TeachSettings, origin:
         negatives=photos.counts["rejected"],
         background=photos.counts["background"],
         contradictory=photos.contradictory,
+        strength=strength,
         average_precision=average_precision(chances[0], photos.labels),
         levels=levels(chances[0], photos.labels, chances[1]),
     )
@@ -299,7 +305,13 @@ def _unit(vectors: Float32s) -> Float64s:
 # --- fitting
 
 
-def _out_of_fold(photos: _Photos, settings: TeachSettings) -> tuple[Float64s, Float64s]:
+def _chosen(photos: _Photos, settings: TeachSettings) -> tuple[float, tuple[Float64s, Float64s]]:
+    """The strength that ranks best what it was not fitted to, the lowest of equal ones, and its scores: a little too good for having been chosen."""
+    tried = [(strength, _out_of_fold(photos, settings, strength)) for strength in sorted(settings.strengths)]
+    return max(tried, key=lambda each: average_precision(each[1][0], photos.labels))
+
+
+def _out_of_fold(photos: _Photos, settings: TeachSettings, strength: float) -> tuple[Float64s, Float64s]:
     """Raw scores of judged photos and of the background, each by a probe that was fitted without it."""
     rng = np.random.default_rng(settings.seed)
     counts = photos.counts
@@ -309,19 +321,19 @@ def _out_of_fold(photos: _Photos, settings: TeachSettings) -> tuple[Float64s, Fl
     judged_scores, background_scores = np.empty(len(unit)), np.empty(len(background))
     for number in range(settings.folds):
         out, out_background = fold == number, shuffled["background"] == number
-        weights, bias = _fit(unit[~out], background[~out_background], photos.labels[~out], settings)
+        weights, bias = _fit(unit[~out], background[~out_background], photos.labels[~out], strength)
         judged_scores[out] = unit[out] @ weights + bias
         background_scores[out_background] = background[out_background] @ weights + bias
     return judged_scores, background_scores
 
 
-def _fit(judged: Float64s, background: Float64s, labels: Bools, settings: TeachSettings) -> tuple[Float64s, float]:
+def _fit(judged: Float64s, background: Float64s, labels: Bools, strength: float) -> tuple[Float64s, float]:
     positives = np.count_nonzero(labels)
     negatives = len(labels) - positives
     each = np.where(labels, 1 / (2 * positives), 1 / (4 * negatives)) * len(labels)
     weights = np.concatenate([each, np.full(len(background), len(labels) / (4 * len(background)))])
     confirmed = np.concatenate([labels, np.zeros(len(background), dtype=np.bool_)])
-    return _regression(np.concatenate([judged, background]), confirmed, weights, settings.strength)
+    return _regression(np.concatenate([judged, background]), confirmed, weights, strength)
 
 
 def _calibrated(scores: Float64s, labels: Bools) -> tuple[float, float]:
@@ -344,7 +356,7 @@ def _regression(rows: Float64s, labels: Bools, weights: Float64s, strength: floa
             warnings.simplefilter("error", problems.ConvergenceWarning)
             model.fit(rows, labels, sample_weight=weights)
     except problems.ConvergenceWarning:
-        raise InputError("the probe did not settle", hint="lower its strength") from None
+        raise InputError("the probe did not settle", hint="lower its strengths") from None
     return model.coef_[0], float(model.intercept_[0])
 
 

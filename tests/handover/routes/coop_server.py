@@ -1,4 +1,4 @@
-"""A strict Coop, by roostorg/coop docs/api/items.md and errors.md: item types have schemas; what stands in a media field is fetched, which must never happen."""
+"""A strict Coop, by roostorg/coop docs/api/items.md and errors.md. What stands in a media field it fetches, which must never happen."""
 
 from __future__ import annotations
 
