@@ -103,7 +103,6 @@ ARROWS: dict[str, set[str]] = {
         "errors",
         "crypto",
         "durable",
-        "services",
         "handover",
         "ledger",
         "sources",

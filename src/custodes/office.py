@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,6 @@ from custodes.handover.approvals import Guarded, Papers, TwoPerson, Wanted, subj
 from custodes.handover.clocks import Kept, Term
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.custody import Means as CustodyMeans
-from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Means
 from custodes.handover.finding import Finding, Match
@@ -39,10 +38,10 @@ from custodes.handover.package import (
     make_packages,
     save_package,
 )
-from custodes.handover.profiles import profile_of, terms_of
+from custodes.handover.profiles import Profile, profile_of, terms_of, wants
 from custodes.handover.receipts import Receipts
 from custodes.handover.routes.connect import Around, Sender, connect
-from custodes.handover.routes.settings import CoopSettings, RouteSettings
+from custodes.handover.routes.settings import RouteSettings
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
 from custodes.lists.matcher import Matcher
@@ -50,13 +49,12 @@ from custodes.scan.again import findings_again
 from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardTools
-from custodes.services.credentials import variable
 from custodes.sources.files import shown
 
-__all__ = ["Office", "Told", "route_of", "told_of"]
+__all__ = ["Office", "Told", "route_of", "told_of", "usual_route"]
 
 DEFAULT_TERMS = (Term(what="receipt", since=Act.RECEIVED, years=1), Term(what="package", since=Act.SEALED, years=1))
-"""Where no jurisdiction is named: a year, the longest that one of the profiles asks for."""
+"""Where no profile of a jurisdiction is in force: a year, the longest that one of them asks for."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +96,33 @@ def _findings(site: Site, run: RunDirectory, parent: RunDirectory) -> Iterator[F
     return findings_again(tools, None if run is parent else parent)
 
 
+def usual_route(site: Site) -> str:
+    """The route that the jurisdiction of the policy asks for today. Raises ConfigError where none is named, or where it is not clear which is meant."""
+    jurisdiction, settings = site.config.policy.jurisdiction, site.config.handover
+    if not jurisdiction:
+        raise ConfigError(
+            "no route is named, and no jurisdiction that would name one",
+            hint='say --route ROUTE, or put the jurisdiction into the configuration: [policy] jurisdiction = "us"',
+        )
+    sort = profile_of(jurisdiction, datetime.now(UTC).date()).route
+    named = {"hotline": list(settings.hotline), "webhook": list(settings.webhook)}
+    if sort not in named:
+        return sort
+    if len(named[sort]) != 1:
+        raise ConfigError(
+            f"the jurisdiction {jurisdiction} asks for a {sort}, and {len(named[sort])} are configured",
+            hint=f"say which: --route {sort}.NAME, or configure [handover.{sort}.NAME]",
+        )
+    return f"{sort}.{named[sort][0]}"
+
+
 def route_of(site: Site, text: str, *, to_show: bool = False) -> Route:
     """The route that is named so: ``cybertipline``, ``coop``, ``webhook.NAME`` or ``hotline.NAME``. Raises ConfigError where it is not configured.
 
     ``to_show``: nothing will be sent, so that no credentials are needed.
     """
     settings = site.config.handover
-    sort, _, name = text.partition(".")
+    name = text.partition(".")[2]
     known: dict[str, RouteSettings | None] = {"cybertipline": settings.cybertipline, "coop": settings.coop}
     known |= {f"webhook.{each}": one for each, one in settings.webhook.items()}
     known |= {f"hotline.{each}": one for each, one in settings.hotline.items()}
@@ -114,15 +132,8 @@ def route_of(site: Site, text: str, *, to_show: bool = False) -> Route:
         raise ConfigError(
             f"no route {shown(text)!r} is configured", hint=f"there is {there}; see docs/concepts/routes.md"
         )
-    environ: Mapping[str, str] = os.environ
-    if to_show and isinstance(found, CyberTiplineSettings | CoopSettings):
-        found = msgspec.structs.replace(found, credentials="")
-        environ = {variable(f"{sort}-{found.environment}", field): "none" for field in CREDENTIALS}
     sender = Sender(reporter_of(site), site.signing_key())
-    return connect(found, Around(site.home, environ, sender), name)
-
-
-CREDENTIALS = ("username", "password", "api_key")
+    return connect(found, Around(site.home, os.environ, sender, account=not to_show), name)
 
 
 def reporter_of(site: Site) -> Reporter:
@@ -150,14 +161,33 @@ class Office:
         """Where incidents go out by a route."""
         return Desk(route, Means(self.outbox, self.receipts, self.custody, self.who))
 
+    def unseal(self, files: Iterable[Path], papers: Papers | None) -> None:
+        """Say in the record that these sealed files are opened here. Raises InputError where two people are needed, and two have not agreed to these."""
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+        wanted = Wanted(Guarded.UNSEAL, subject_of(digests), "production")
+        self.rule.permit(wanted, papers, self.custody, datetime.now(UTC))
+        self.custody.append(*(Deed(act=Act.OPENED, who=self.who, digest=digest) for digest in digests))
+
     def permit(self, act: Guarded, incidents: Iterable[str], environment: Environment, papers: Papers | None) -> None:
         """Raises InputError where two people are needed, and two have not agreed to exactly this."""
         self.rule.permit(Wanted(act, subject_of(incidents), environment), papers, self.custody, datetime.now(UTC))
 
     def terms(self) -> tuple[Term, ...]:
-        """How long things are kept here, by the jurisdiction of the policy, as of today. Raises ConfigError where none is named."""
-        jurisdiction = self.site.config.policy.jurisdiction
-        return terms_of(profile_of(jurisdiction, datetime.now(UTC).date())) if jurisdiction else DEFAULT_TERMS
+        """How long things are kept here, by the jurisdiction of the policy, as of today."""
+        profile = self._profile()
+        return terms_of(profile) if profile else DEFAULT_TERMS
+
+    def _profile(self) -> Profile | None:
+        """None where no jurisdiction is named, or none of its profiles is in force today."""
+        try:
+            return profile_of(self.site.config.policy.jurisdiction, datetime.now(UTC).date())
+        except ConfigError:
+            return None
+
+    def asked_for(self, incidents: Iterable[Incident]) -> list[Incident]:
+        """Those that the jurisdiction of the policy asks anything for; without one all."""
+        profile = self._profile()
+        return [incident for incident in incidents if profile is None or wants(profile, incident) != "nothing"]
 
     def remove(self, thing: Kept, packages: Path | None) -> None:
         """Delete what is due. Raises InputError for a package whose folder was not named, or that is not there under its digest."""

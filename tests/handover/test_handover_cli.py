@@ -246,7 +246,7 @@ def test_where_two_people_are_needed_one_alone_sends_nothing(house: House) -> No
     assert house.server.calls == []
     request, approval = house.home / "request.json", house.home / "approval.json"
     asking = ("ask", "send", "--run", house.past.run.path, "--route", "cybertipline", "--key", one, "--out", request)
-    assert house.said(*asking)["incidents"] == 3
+    assert house.said(*asking)["things"] == 3
     with pytest.raises(InputError, match="who asks cannot be who approves"):
         house.ran("approve", request, "--key", one, "--out", approval)
     house.ran("approve", request, "--key", other, "--out", approval)
@@ -254,6 +254,56 @@ def test_where_two_people_are_needed_one_alone_sends_nothing(house: House) -> No
     assert house.send()["delivered_before"] == 3  # nothing new: nobody need agree
     with pytest.raises(InputError, match="belong together"):
         house.send("--request", request)
+
+
+def test_where_two_people_are_needed_to_unseal_one_alone_opens_nothing(house: House) -> None:
+    one, other = person(house, 11, "ada"), person(house, 12, "bela")
+    keys = ", ".join(f'"{path.with_suffix(".vkey").read_text().strip()}"' for path in (one, other))
+    (path,) = house.said("pack", house.past.run.path, "--out", house.home / "out", exit_code=1)["packages"]
+    house.configure("handover", 'two_person = ["unseal"]', f"approvers = [{keys}]")
+    site = house.past.site
+    given = [
+        "open",
+        path,
+        "--identity",
+        str(site.home / "demo-authority.key"),
+        "--reporter",
+        str(site.signing_key().verifier),
+    ]
+    with pytest.raises(InputError, match="to unseal needs two people here"):
+        CliRunner().invoke(cli, [*given, *house.past.config], catch_exceptions=False, standalone_mode=False)
+    request, approval = house.home / "request.json", house.home / "approval.json"
+    house.ran("ask", "unseal", "--file", path, "--key", one, "--out", request)
+    house.ran("approve", request, "--key", other, "--out", approval)
+    papers = ["--request", str(request), "--approval", str(approval)]
+    result = CliRunner().invoke(cli, [*given, *papers, *house.past.config], catch_exceptions=False)
+    assert "3 incidents" in result.output
+    assert "opened" in (site.home / "handover" / "custody" / "record.jsonl").read_text()
+
+
+def test_the_route_is_the_one_that_the_jurisdiction_asks_for(house: House) -> None:
+    with pytest.raises(ConfigError, match="no jurisdiction that would name one"):
+        house.ran("send", house.past.run.path)
+    house.configure("policy", 'jurisdiction = "us"')
+    assert house.said("send", house.past.run.path)["route"] == "cybertipline"
+    house.past.site.path.write_text(house.past.site.path.read_text().replace('"us"', '"uk"'))
+    with pytest.raises(ConfigError, match="asks for a hotline, and 0 are configured"):
+        house.ran("send", house.past.run.path)
+    house.past.site.path.write_text(house.past.site.path.read_text().replace('"uk"', '"eu"'))
+    with pytest.raises(ConfigError, match="no profile of eu is in force"):
+        house.ran("send", house.past.run.path)
+
+
+def test_a_hotline_without_an_api_gets_sealed_files(house: House) -> None:
+    site = house.past.site
+    house.configure("policy", 'jurisdiction = "uk"')
+    house.configure("handover.hotline.iwf", 'title = "IWF"', f'recipients = ["{site.recipients()[0]}"]')
+    assert house.said("send", house.past.run.path)["delivered"] == 3
+    folder = site.home / "outgoing"
+    assert len(list(folder.rglob("*.age"))) == len(list(folder.rglob("*.txt"))) == 3
+    name = house.incidents[0]
+    house.ran("received", name, "IWF-2026-77", "--route", "hotline.iwf")
+    assert "IWF-2026-77" in {each["receipt"] for each in house.said("list")["incidents"]}
 
 
 def test_a_lost_transport_key_is_told_before_anything_is_done(house: House) -> None:

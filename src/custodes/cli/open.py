@@ -11,7 +11,9 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from custodes.cli.options import as_json, config_unused, json_option, printable
+from custodes.cli.handover.sending import papers_of
+from custodes.cli.options import as_json, config_option, json_option, printable
+from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey, load_signing_key
 from custodes.durable import replace_file
 from custodes.errors import ConfigError, ExitCode, InputError
@@ -22,6 +24,7 @@ from custodes.handover.judging import Judgement, judgements_in, runs_of, verdict
 from custodes.handover.package import SEALED_SUFFIX, Opened, open_package, read_package
 from custodes.handover.verdicts import make_verdicts
 from custodes.model import Meaning
+from custodes.office import Office
 
 __all__ = ["open_bundle_command"]
 
@@ -66,7 +69,9 @@ class Answer(NamedTuple):
 @click.option("--reject", multiple=True, metavar="ID", help="Say that it is not.")
 @click.option("--unsure", multiple=True, metavar="ID", help="Say that it cannot be told.")
 @click.option("--class", "class_", type=click.Choice([each.value for each in Meaning]), help="Of what --confirm names.")
-@config_unused
+@click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
+@click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
+@config_option
 @json_option
 def open_bundle_command(
     files: tuple[Path, ...],
@@ -82,20 +87,27 @@ def open_bundle_command(
     reject: tuple[str, ...],
     unsure: tuple[str, ...],
     class_: str | None,
+    request: Path | None,
+    approval: Path | None,
+    config: str | None,
     *,
     defang: bool,
     json_: bool,
 ) -> int:
     """Open packages and sealed findings, for the authority that they are sealed to. FILES are .age files, or directories of them.
 
-    Works offline, and writes nothing to disk but what you ask for. With --json: one line an incident (after its package) or a finding.
+    Works offline, and writes nothing to disk but what you ask for. With --config, that they are opened stands in the record of that site, and two people
+    open them where it asks for two. With --json: one line an incident (after its package) or a finding.
     """
     said = [Judgement(name, "confirmed", class_ or "", "--confirm") for name in confirm]
     said += [Judgement(name, "not", "", "--reject") for name in reject]
     said += [Judgement(name, "unsure", "", "--unsure") for name in unsure]
     if verdicts is None and (said or judged or key or class_):
         raise InputError("there is no file to write verdicts to", hint="name it: --verdicts FILE --key KEYFILE")
-    content = opened(sealed_files(files), read_text(identity), reporters)
+    sealed = sealed_files(files)
+    if config is not None:
+        Office(load_site(config)).unseal(sealed, papers_of(request, approval))
+    content = opened(sealed, read_text(identity), reporters)
     index = replace(content.index, defang=defang)
     wrote = [
         *write(verdicts, lambda: signed_verdicts(index, Answer(key, judged, said))),  # first: it may be refused

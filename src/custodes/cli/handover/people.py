@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,42 +16,64 @@ from custodes.crypto.keys import VerifierKey, load_signing_key
 from custodes.durable import replace_file
 from custodes.errors import ExitCode, InputError
 from custodes.handover.approvals import Guarded, Wanted, agree, ask, read_request, subject_of
-from custodes.office import Office, route_of
+from custodes.handover.words import Environment
+from custodes.office import Office, route_of, usual_route
 
 __all__ = ["approve", "ask_for"]
 
 PATH = click.Path(path_type=Path)
+PRODUCTION: Environment = "production"
 
 
 @click.command("ask")
-@click.argument("act", type=click.Choice([Guarded.SEND.value, Guarded.DELETE.value]))
+@click.argument("act", type=click.Choice([act.value for act in Guarded]))
+@click.option(
+    "--file", "files", multiple=True, type=PATH, help="To unseal: this sealed file; may be given several times."
+)
 @click.option("--run", "run", type=PATH, default=None, help="To send: what this run found.")
-@click.option("--route", "route_name", required=True, metavar="ROUTE", help="By which route.")
+@click.option("--route", "route_name", default=None, metavar="ROUTE", help="By which route (default: the usual one).")
 @click.option("--key", required=True, type=PATH, metavar="KEYFILE", help="Your signing key, with its .vkey beside it.")
 @click.option("--out", required=True, type=PATH, metavar="FILE", help="The request, for the other person.")
 @config_option
 @json_option
 def ask_for(
-    act: str, run: Path | None, route_name: str, key: Path, out: Path, config: str | None, *, json_: bool
+    act: str,
+    files: tuple[Path, ...],
+    run: Path | None,
+    route_name: str | None,
+    key: Path,
+    out: Path,
+    config: str | None,
+    *,
+    json_: bool,
 ) -> int:
-    """Sign a request to send what RUN found, or to delete what has been kept for long enough. It is good for a day, once, and for exactly what is there now."""
+    """Sign a request to send what RUN found, to unseal files, or to delete what has been kept for long enough.
+
+    It is good for a day, once, and for exactly what is there now.
+    """
     site = load_site(config)
-    office, route = Office(site), route_of(site, route_name)
+    office, environment = Office(site), PRODUCTION
     if act == Guarded.SEND:
         if run is None:
             raise InputError("to send what?", hint="name the run: --run RUN")
+        route = route_of(site, route_name or usual_route(site), to_show=True)
+        environment = route.environment
         incidents = [each.id for each in fresh_of(office, office.desk(route), route, run)]
+    elif act == Guarded.UNSEAL:
+        incidents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     else:
-        incidents = sorted({name for thing in due_of(office) for name in thing.incidents})
+        things = due_of(office)
+        environment = things[0].environment if things else PRODUCTION
+        incidents = sorted({name for thing in things if thing.environment == environment for name in thing.incidents})
     if not incidents:
         raise InputError(f"there is nothing to {act}")
-    wanted = Wanted(Guarded(act), subject_of(incidents), route.environment)
+    wanted = Wanted(Guarded(act), subject_of(incidents), environment)
     replace_file(out, ask(wanted, load_signing_key(key), datetime.now(UTC)))
     if json_:
-        as_json({"act": act, "environment": route.environment, "incidents": len(incidents), "request": str(out)})
+        as_json({"act": act, "environment": environment, "things": len(incidents), "request": str(out)})
     else:
         click.echo(
-            f"environment {route.environment.upper()}: asked to {act} {len(incidents):,} incidents; another person approves {printable(str(out))}"
+            f"environment {environment.upper()}: asked to {act} {len(incidents):,} things; another person approves {printable(str(out))}"
         )
     return ExitCode.NOTHING_FOUND
 

@@ -20,7 +20,7 @@ from custodes.handover.approvals import Guarded, Papers
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Queued, Worked
 from custodes.handover.incident import Incident
-from custodes.office import Office, route_of, told_of
+from custodes.office import Office, route_of, told_of, usual_route
 
 __all__ = ["papers_of", "send"]
 
@@ -42,7 +42,11 @@ class Sending(NamedTuple):
 @click.command()
 @click.argument("run", type=PATH, required=False)
 @click.option(
-    "--route", "route_name", required=True, metavar="ROUTE", help="cybertipline, coop, webhook.NAME or hotline.NAME."
+    "--route",
+    "route_name",
+    default=None,
+    metavar="ROUTE",
+    help="cybertipline, coop, webhook.NAME or hotline.NAME (default: what the jurisdiction of the policy asks for).",
 )
 @click.option("--dry-run", is_flag=True, help="Show exactly what would be sent; nothing is sent or kept.")
 @click.option("--demo", is_flag=True, help="In place of RUN: what the embedded example finds. With --dry-run alone.")
@@ -53,7 +57,7 @@ class Sending(NamedTuple):
 @json_option
 def send(
     run: Path | None,
-    route_name: str,
+    route_name: str | None,
     limit: int | None,
     request: Path | None,
     approval: Path | None,
@@ -75,10 +79,10 @@ def send(
         if run is None and not demo:
             raise InputError("there is nothing to show", hint="name a run, or say --demo")
         with shown_site(config, demo=demo) as (site, path):
-            return show(site, run or path, route_of(site, route_name, to_show=True), limit)
+            return show(site, run or path, route_of(site, route_name or usual_route(site), to_show=True), limit)
     site = load_site(config)
     sending = Sending(run, papers_of(request, approval), limit, json_)
-    return asyncio.run(sent(Office(site), route_of(site, route_name), sending))
+    return asyncio.run(sent(Office(site), route_of(site, route_name or usual_route(site)), sending))
 
 
 @contextmanager
@@ -143,13 +147,13 @@ def queue(office: Office, desk: Desk, route: Route, sending: Sending) -> Queued:
     fresh = fresh_of(office, desk, route, sending.run)
     if fresh:
         office.permit(Guarded.SEND, [each.id for each in fresh], route.environment, sending.papers)
-    return desk.queue(told_of(office.site, sending.run).incidents)
+    return desk.queue(office.asked_for(told_of(office.site, sending.run).incidents))
 
 
 def fresh_of(office: Office, desk: Desk, route: Route, run: Path) -> list[Incident]:
     """What the route would take of a run, and has not got."""
     found = []
-    for incident in desk.unsent(told_of(office.site, run).incidents):
+    for incident in desk.unsent(office.asked_for(told_of(office.site, run).incidents)):
         try:
             route.check(incident)
         except InputError:
