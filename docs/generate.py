@@ -255,7 +255,7 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
 
 MEANINGS: Final = {
     "authority.recipients": "Public keys (`age1…`) that findings are sealed to; each of them can open all of them.",
-    "authority.suspects_max": "Photos like confirmed ones that may wait for a verdict ([budget](../concepts/similar.md#scanning-a-run)); 0: the authority wants none.",
+    "authority.suspects_max": "Photos like confirmed ones that may wait for a verdict ([budget](../concepts/similar.md#scanning-a-run)); 0: none are wanted.",
     "authority.verifiers": "Keys (`name+id+base64`) that the authority signs its [verdicts](../formats/verdicts.md) with; others' are refused.",
     "authority.demo": "The authority is a throw-away one, made by `init --demo-authority`. Every report says so.",
     "places.keys": "Folder of the key files.",
