@@ -14,6 +14,7 @@ from custodes.config import Config, create_site, load_site
 from custodes.decoding import ImageLimits
 from custodes.errors import ConfigError
 from custodes.examine import Evidence
+from custodes.jobs import ScanRequest, prepare_scan
 from custodes.jurisdictions import PolicySettings
 from custodes.ledger.manifest import ListUsed, Manifest, differences, refuse_if_different
 from custodes.lists.container import Provenance
@@ -140,3 +141,14 @@ def test_a_private_key_is_refused_wherever_it_turns_up(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="private key") as caught:
         load_site(str(site.path))
     assert secret.lower() not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("name", ["transport.key", "signing.key", "signing.vkey"])
+def test_a_key_that_findings_are_handed_over_with_is_missed_before_the_first_row(tmp_path: Path, name: str) -> None:
+    site = create_site(tmp_path / "site", [], demo=True)
+    site.check_keys()
+    (tmp_path / "site" / "keys" / name).unlink()
+    request = ScanRequest(source=str(tmp_path / "links.parquet"), run=tmp_path / "run")
+    with pytest.raises(ConfigError, match=name.replace(".", r"\.")):
+        prepare_scan(site, request)
+    assert not (tmp_path / "run").exists()

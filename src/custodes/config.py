@@ -229,6 +229,11 @@ class Site:
         """What this site signs with."""
         return load_signing_key(self._keys / "signing.key")
 
+    def check_keys(self) -> None:
+        """Raises ConfigError, naming it, where a key is missing that findings will be handed over with: now, and not when they have to be sent."""
+        self.transport_keys()
+        self.signing_key()
+
     @property
     def serve_state(self) -> Path:
         """Where the match service remembers what tenants have found."""

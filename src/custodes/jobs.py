@@ -154,6 +154,7 @@ def write_report(path: Path, report: RunReport) -> None:
 def prepare_scan(site: Site, request: ScanRequest) -> Job:
     """Check everything, plan the source, write or compare the manifest, and say what is left to do."""
     recipients = site.recipients()
+    site.check_keys()
     used = site.lists_used(request.lists)
     fetches = "bytes" in request.settings.passes
     confinement = confinement_of(request.settings) if fetches else "not needed: no image is decoded"

@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from custodes.config import load_site
 from custodes.handover.finding import Finding, open_bundle
 from custodes.ledger.run import RunDirectory
 from custodes.lists.container import Provenance
 from custodes.model import Entry, Kind, Reason, Role
+from custodes.office import told_of
 from tests.world import custodes, make_site
 
 KNOWN, OTHER_HASH, NEW, DEAD, HARMLESS = range(5)
@@ -135,6 +137,25 @@ def test_a_dead_link_stays_a_suspect(searched: Searched) -> None:
 
 def test_what_an_authority_dismissed_byte_for_byte_is_no_suspect(searched: Searched) -> None:
     assert sorted(searched.findings) == [OTHER_HASH, NEW, DEAD]
+
+
+def test_the_report_says_how_many_are_on_a_list(searched: Searched) -> None:
+    assert searched.said["findings_by_rule"] == {"exact-confirmed": 1, "similar": 2}
+    assert "1 row, by the bytes that were fetched" in (searched.run.path / "report.html").read_text()
+
+
+def test_what_was_fetched_is_told_again_without_a_fetch(searched: Searched) -> None:
+    """As hand-over tells it: the same findings, from what is kept under the run key."""
+    before = len(searched.asked)
+    site = load_site(str(searched.parent.path.parent / "site" / "custodes.toml"))
+    told = {
+        place.row: incident for incident in told_of(site, searched.parent.path).incidents for place in incident.places
+    }
+    assert sorted(told) == [KNOWN, OTHER_HASH, NEW, DEAD]
+    assert told[OTHER_HASH].digests["sha256"] == hashlib.sha256(picture(OTHER_HASH)).hexdigest()
+    assert (told[OTHER_HASH].decision, told[NEW].decision) == ("report", "hold")
+    assert told[KNOWN].recorded == {"md5": hashlib.md5(picture(KNOWN)).hexdigest()}
+    assert len(searched.asked) == before
 
 
 def test_the_shard_files_say_nothing_of_what_was_fetched(searched: Searched) -> None:

@@ -94,7 +94,7 @@ def render(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_WA
             throughput=throughput_plot(report),
             facts=list(facts(report)),
             says=list(similar_says() if report.similar else says(report)),
-            similar=list(similar_lines(report.similar)) if report.similar else [],
+            similar=list(similar_lines(report.similar, report.findings_by_rule)) if report.similar else [],
             failures=clipped(report.failures),
         )
     )

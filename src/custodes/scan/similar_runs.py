@@ -26,6 +26,7 @@ from custodes.scan.shard import ShardJob, Suspect, finding_namer
 
 __all__ = [
     "SELECTION",
+    "SIMILAR_RULE",
     "Earlier",
     "Selection",
     "Told",
@@ -40,6 +41,9 @@ __all__ = [
 ]
 
 SELECTION: Final = "suspects"
+SIMILAR_RULE: Final = "similar"
+"""The rule that stands in the finding of a suspect."""
+
 _FOLDER: Final = "similar"
 
 Int64s = npt.NDArray[np.int64]

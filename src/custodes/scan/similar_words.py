@@ -5,17 +5,17 @@ Counts and intervals only. A suspect is never called a finding of what it looks 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from custodes.handover.finding import Measured
-from custodes.scan.similar_runs import Told
+from custodes.scan.similar_runs import SIMILAR_RULE, Told
 from custodes.scan.wording import count, count_of, percent, visible
 
 __all__ = ["similar_lines", "similar_says"]
 
 
-def similar_lines(told: Told) -> Iterator[tuple[str, list[str]]]:
-    """Names and their lines."""
+def similar_lines(told: Told, by_rule: Mapping[str, int]) -> Iterator[tuple[str, list[str]]]:
+    """Names and their lines. ``by_rule``: what suspects turned out to be where they were fetched."""
     yield "Rows scored", [f"{count(told.scored)} of {count(told.rows)} ({percent(told.scored, told.rows)})"]
     yield "Searched near", [count_of(told.confirmed, "confirmed photo")]
     if told.rejected:
@@ -23,6 +23,8 @@ def similar_lines(told: Told) -> Iterator[tuple[str, list[str]]]:
     yield "Probe", [visible(told.probe, 40) or "none"]
     joined = [f"{count_of(told.joined, 'row')} of photos that were handed over before"] if told.joined else []
     yield "Handed over", [f"{count_of(told.photos, 'new photo')}, in all {count_of(told.suspects, 'row')}", *joined]
+    if known := sum(rows for rule, rows in by_rule.items() if rule != SIMILAR_RULE):
+        yield "Of these on a list", [f"{count_of(known, 'row')}, by the bytes that were fetched"]
     yield (
         "Budget",
         [f"{count_of(told.budget, 'photo')}, of which {count(told.waiting)} were waiting for a verdict already"],

@@ -50,7 +50,7 @@ def summary(report: RunReport, *, unexamined_warning_share: float = UNEXAMINED_W
             for caution in cautions(report, unexamined_warning_share)
             for line in wrapped(caution.title, caution.text, caution.grave)
         ],
-        *([list(similar(report.similar))] if report.similar else examined(report)),
+        *([list(similar(report.similar, report.findings_by_rule))] if report.similar else examined(report)),
         list(used(report)),
         list(next_steps(report)),
     ]
@@ -64,9 +64,9 @@ def kind(report: RunReport) -> str:
     return "Rematch of" if report.rematch else "Scan of"
 
 
-def similar(told: Told) -> Iterator[str]:
+def similar(told: Told, by_rule: Mapping[str, int]) -> Iterator[str]:
     """What a scan for similar photos scored and handed over."""
-    for name, lines in similar_lines(told):
+    for name, lines in similar_lines(told, by_rule):
         for line in lines:
             yield f"  {name:<22} {line}"
             name = ""  # noqa: PLW2901 - said once

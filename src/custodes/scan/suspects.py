@@ -31,12 +31,11 @@ from custodes.scan.shard import (
     stored_evidence,
     take_all,
 )
+from custodes.scan.similar_runs import SIMILAR_RULE
 from custodes.sources.base import RowDetails
 from custodes.sources.source import row_details
 
-__all__ = ["SIMILAR_RULE", "opened", "process_suspects", "suspects_found"]
-
-SIMILAR_RULE = "similar"
+__all__ = ["opened", "process_suspects", "suspects_found"]
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
