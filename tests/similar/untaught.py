@@ -24,6 +24,7 @@ def card_of(dimension: int = 16, levels: tuple[Level, ...] = ()) -> ProbeCard:
         negatives=20,
         background=100,
         contradictory=0,
+        strength=1.0,
         average_precision=0.5,
         levels=levels,
     )
