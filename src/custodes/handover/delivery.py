@@ -60,7 +60,10 @@ Ended = Delivered | Later | Dead
 
 
 class Progress(Protocol):
-    """Where a delivery keeps what it knows. What was saved is durable when ``save`` returns."""
+    """Where a delivery keeps what it knows. What was saved is durable when ``save`` returns.
+
+    ``keep``: with the answer to the first call begins what the law asks of a provider.
+    """
 
     def load(self) -> dict[str, str]:
         """What was saved last; empty at first."""

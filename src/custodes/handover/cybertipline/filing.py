@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import msgspec
 
@@ -23,10 +23,11 @@ from custodes.errors import InputError, InternalError
 from custodes.handover.cybertipline.answers import Asked, NotAnsweredError, Reply
 from custodes.handover.cybertipline.client import CyberTipline
 from custodes.handover.cybertipline.gateway import File, Submission
+from custodes.handover.delivery import Progress
 from custodes.handover.receipts import Receipt
 from custodes.handover.words import Environment
 
-__all__ = ["Dead", "Filed", "Filing", "Later", "Progress"]
+__all__ = ["Dead", "Filed", "Filing", "Later"]
 
 _REQUESTS: Final = tuple(f"request-{number}" for number in range(100))
 """The names under which calls are remembered: the last so many."""
@@ -38,22 +39,6 @@ _WHY: Final = {
     Asked.AFRESH: "report-expired",
     Asked.FILED: "report-expired",
 }
-
-
-class Progress(Protocol):
-    """Where a filing keeps what it knows, such as an item of the outbox. What was saved is durable when ``save`` returns."""
-
-    def load(self) -> dict[str, str]:
-        """What was saved last; empty at first."""
-        ...
-
-    def save(self, progress: dict[str, str]) -> None:
-        """Replace it: a few short words under short names. Raises StorageError."""
-        ...
-
-    def keep(self, receipt: Receipt) -> None:
-        """Keep an answer as it came; one that is there already stays. With that to submit begins what the law asks of a provider. Raises StorageError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
