@@ -36,6 +36,7 @@ from custodes.scan.shard import ShardJob
 from custodes.scan.similar import Probe, Wanted, asked_of, select
 from custodes.scan.similar_runs import (
     jobs_of,
+    runs_of,
     selection_of,
     similar_manifest,
     similar_path,
@@ -239,7 +240,7 @@ def similar_run(
             hint="leave --then out; scan --retry tries links again",
         )
     used, key = site.lists_used(), site.run_key()
-    verdicts = site.verdicts().standing() if site.config.authority.verifiers else {}
+    verdicts = site.verdicts().standing(runs_of(parent, key)) if site.config.authority.verifiers else {}
     labels = label_rows(parent, site.examiner(used), key, verdicts, request.wanted.meaning)
     shards = vectors_of(request.vectors, request.column, labels.files, parent)
     wanted = msgspec.structs.replace(request.wanted, model=model_of(parent, request.vectors, request.wanted.model))

@@ -226,6 +226,15 @@ def test_a_file_is_imported_once(tmp_path: Path) -> None:
     assert store(tmp_path).standing() == {said(1).finding: said(1)}
 
 
+def test_files_that_say_that_they_are_of_other_runs_can_be_left_aside(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    for number, runs in enumerate([(), ("a", "b"), ("c",)], 1):
+        kept.add(make_verdicts([said(number)], KEY, NOON, runs), NOON)
+    assert len(kept.standing()) == 3
+    assert list(kept.standing(["b"])) == [said(1).finding, said(2).finding]
+    assert list(kept.standing(["d"])) == [said(1).finding]
+
+
 def test_one_payload_in_two_envelopes_is_one_file(tmp_path: Path) -> None:
     kept = store(tmp_path)
     assert kept.add(file(said(1)), NOON).new

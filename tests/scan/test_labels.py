@@ -20,6 +20,7 @@ from custodes.lists.container import collect
 from custodes.lists.matcher import Matcher
 from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Entry, Kind, Meaning, Role
+from custodes.scan import labels
 from custodes.scan.labels import RowLabels, label_rows
 from custodes.scan.shard import finding_namer
 
@@ -70,6 +71,25 @@ def test_each_verdict_finds_its_row(past: Earlier) -> None:
     assert (found.verdicts_found, found.exact_matches) == (5, 0)
     assert [rows for _, rows in found.files] == [ROWS] * 4
     assert labelled(past, said(past, rows), meaning=Meaning.NCII).positives == {0, 7}
+
+
+def test_rows_that_match_are_named_first_and_no_further_row_where_that_is_enough(
+    past: Earlier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Naming a row costs an HMAC, and a dataset has billions."""
+    named: list[tuple[int, int]] = []
+
+    def counting(manifest: Any, key: Any) -> Any:
+        name = finding_namer(manifest, key)
+        return lambda shard, row: named.append((shard, row)) or name(shard, row)
+
+    monkeypatch.setattr(labels, "finding_namer", counting)
+    assert labelled(past, said(past, {7: "confirmed"}), known(7), known(10)).positives == {7, 10}
+    assert named == [(2, 1)]
+    named.clear()
+    assert labelled(past, said(past, {8: "confirmed"}), known(7)).positives == {7, 8}
+    assert named[0] == (2, 1)
+    assert len(named) == 9
 
 
 def test_names_are_those_that_findings_bear(past: Earlier) -> None:

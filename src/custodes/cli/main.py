@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "rematch": ("rematch:rematch", "Compare the digests that a run keeps with today's lists."),
     "verdicts": ("verdicts:verdicts", "Import what the authority says of findings."),
     "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
+    "clean": ("clean:clean", "Write a dataset again without rows that a run found, hidden among others."),
     "handover": ("handover:handover", "Hand findings over to the authorities, and keep the record of it."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
     "open": (

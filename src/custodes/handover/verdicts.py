@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -201,9 +201,10 @@ class VerdictStore:
         paths = sorted(self.folder.glob(f"*{_SUFFIX}")) if self.folder.is_dir() else []
         return [self._read(path) for path in paths]
 
-    def standing(self) -> dict[str, Verdict]:
-        """What holds of each finding that was judged."""
-        return standing(self.files())
+    def standing(self, runs: Collection[str] = ()) -> dict[str, Verdict]:
+        """What holds of each finding that was judged. ``runs``: ids; files that say that they are of other runs are left aside."""
+        files = self.files()
+        return standing(file for file in files if not runs or not file.runs or set(file.runs) & set(runs))
 
     def _read(self, path: Path) -> Verdicts:
         try:

@@ -7,8 +7,10 @@ Teaching is for ``similar``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from custodes.crypto.keys import RunKey
@@ -21,6 +23,7 @@ from custodes.model import Decision, Kind, Meaning, Role
 from custodes.policy import UNREVIEWED
 from custodes.scan.run import plan_of
 from custodes.scan.shard import finding_namer
+from custodes.scan.similar_runs import firsts_of, selection_of, similar_runs
 from custodes.scan.trial import groups_of
 from custodes.sources.base import Plan
 
@@ -51,13 +54,17 @@ def label_rows(
     """Examples of what is confirmed to be of this class. Raises InputError where the run is not finished, or is not the whole of its dataset."""
     plan, done = plan_of(run.manifest), run.latest()
     labels = RowLabels(_files(run, plan, done))
-    judged = _judged(run, key, done, verdicts, labels)
+    decisions: dict[int, Decision] = {}
     first = 0
     for group, rows in groups_of(run, plan, examiner, done):
         for row, decision in examiner.judge(Evidence.together(group)).items():
-            if first + row not in judged:
-                _by_lists(labels, first + row, decision, meaning)
+            decisions[first + row] = decision
         first += rows
+    judged = _judged(_Findings(run, key), verdicts, decisions.keys())
+    labels.verdicts_found = sum(map(len, judged.values()))
+    for row, decision in decisions.items():
+        if row not in judged:
+            _by_lists(labels, row, decision, meaning)
     for row, said in judged.items():
         _by_verdicts(labels, row, said, meaning)
     return labels
@@ -80,24 +87,38 @@ def _files(run: RunDirectory, plan: Plan, done: Mapping[int, ShardRecord]) -> li
     return [(file.path, count) for file, count in zip(plan.files, rows, strict=True)]
 
 
-def _judged(
-    run: RunDirectory,
-    key: RunKey,
-    done: Mapping[int, ShardRecord],
-    verdicts: Mapping[str, Verdict],
-    labels: RowLabels,
-) -> dict[int, list[Verdict]]:
-    """Row: what is said of its findings, in the run and in its rematches."""
-    names = [finding_namer(manifest, key) for manifest in _manifests(run, key)]
-    left, found, first = set(verdicts), dict[int, list[Verdict]](), 0
-    for shard, record in sorted(done.items()):
-        for row in range(record.rows if left else 0):
-            for name in names:
-                if (finding := name(shard, row)) in left:
-                    left.remove(finding)
-                    found.setdefault(first + row, []).append(verdicts[finding])
-        first += record.rows
-    labels.verdicts_found = len(verdicts) - len(left)
+class _Findings:
+    """Names of the findings that may be on a row: in the run, its rematches and its scans for similar photos."""
+
+    def __init__(self, run: RunDirectory, key: RunKey) -> None:
+        self._firsts = firsts_of(run).tolist()
+        self._names = [finding_namer(manifest, key) for manifest in _manifests(run, key)]
+        self.rows = sum(record.rows for record in run.latest().values())
+        self.suspects = {
+            self._firsts[shard] + suspect.row
+            for inside in similar_runs(run, key)
+            if (chosen := selection_of(inside)) is not None
+            for shard, suspects in chosen.suspects.items()
+            for suspect in suspects
+        }
+
+    def on(self, row: int) -> list[str]:
+        """One for each set of lists."""
+        shard = bisect_right(self._firsts, row) - 1
+        return [name(shard, row - self._firsts[shard]) for name in self._names]
+
+
+def _judged(findings: _Findings, verdicts: Mapping[str, Verdict], matched: Collection[int]) -> dict[int, list[Verdict]]:
+    """Row: what is said of its findings. Rows that match today, and suspects, are looked at first; all others only while a verdict has no row."""
+    likely = findings.suspects.union(matched)
+    left, found = set(verdicts), dict[int, list[Verdict]]()
+    for row in chain(sorted(likely), (row for row in range(findings.rows) if row not in likely)):
+        if not left:
+            break
+        for finding in findings.on(row):
+            if finding in left:
+                left.remove(finding)
+                found.setdefault(row, []).append(verdicts[finding])
     return found
 
 

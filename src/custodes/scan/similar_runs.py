@@ -33,6 +33,7 @@ __all__ = [
     "earlier_photos",
     "firsts_of",
     "jobs_of",
+    "runs_of",
     "selection_of",
     "similar_manifest",
     "similar_path",
@@ -101,6 +102,12 @@ def similar_runs(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
     paths = [path.parent for path in parent.path.glob(f"{_FOLDER}/*/{SELECTION}")]
     runs = [RunDirectory.open(path, key) for path in paths]
     return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.fingerprint))
+
+
+def runs_of(parent: RunDirectory, key: RunKey) -> list[str]:
+    """The ids of a run, its rematches and its scans for similar photos: whose findings verdicts may be on."""
+    paths = [*parent.path.glob("rematch/*/manifest.json"), *parent.path.glob(f"{_FOLDER}/*/manifest.json")]
+    return [parent.manifest.run_id, *(RunDirectory.open(path.parent, key).manifest.run_id for path in sorted(paths))]
 
 
 def sweep_unchosen(parent: RunDirectory, keep: Path) -> None:

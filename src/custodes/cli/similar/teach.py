@@ -17,6 +17,7 @@ from custodes.ledger.run import RunDirectory
 from custodes.model import Meaning
 from custodes.scan.joining import model_of, vectors_of
 from custodes.scan.labels import RowLabels, label_rows
+from custodes.scan.similar_runs import runs_of
 from custodes.similar.lesson import Lesson, LessonRows, digest_of, lesson
 from custodes.similar.measure import Share
 from custodes.similar.probe import Bools, Judged, Origin, ProbeCard, Taught, TeachSettings, held_out, teach
@@ -93,7 +94,7 @@ def teach_command(
     site, settings = load_site(config), TeachSettings()
     ledger = RunDirectory.open(run, site.run_key())
     made_by = model_of(ledger, vectors, model)
-    said = verdicts_of(site, files)
+    said = verdicts_of(site, ledger, files)
     labels = label_rows(ledger, site.examiner(), site.run_key(), said, Meaning(meaning))
     shards = vectors_of(vectors, column, labels.files, ledger)
     taken = lesson(shards, LessonRows(labels.positives, labels.negatives, labels.passed), background, settings.seed)
@@ -113,10 +114,10 @@ def teach_command(
     return ExitCode.NOTHING_FOUND
 
 
-def verdicts_of(site: Site, files: tuple[Path, ...]) -> dict[str, Verdict]:
+def verdicts_of(site: Site, ledger: RunDirectory, files: tuple[Path, ...]) -> dict[str, Verdict]:
     """What the authority says: in these files, or in all that were imported."""
     if not files:
-        return site.verdicts().standing()
+        return site.verdicts().standing(runs_of(ledger, site.run_key()))
     try:
         return standing([read_verdicts(file.read_bytes(), site.verifiers()) for file in files])
     except OSError as error:
