@@ -78,12 +78,14 @@ class Question:
 class Heard(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """What one part of the vectors said: as bytes of arrays, so that it can be kept under lock.
 
-    ``pairs``: ``neighbours.PAIR``; ``best``: row and score of the probe; ``scored``: by shard of the run, int64; ``histograms``: int64[files, BINS].
+    ``pairs``: ``neighbours.PAIR``; ``best``: row and score of the probe; ``scored``: int64, by shard of the run from ``first_shard`` on;
+    ``histograms``: int64[files, BINS].
     """
 
     rows: int
     pairs: bytes
     best: bytes
+    first_shard: int
     scored: bytes
     histograms: bytes
 
@@ -158,11 +160,14 @@ class Signals:
     def heard(self) -> Heard:
         """All of it."""
         pairs = self._near.result() if self._near is not None else np.empty(0, dtype=PAIR)
+        touched = np.flatnonzero(self._scored)
+        first, last = (int(touched[0]), int(touched[-1]) + 1) if len(touched) else (0, 0)
         return Heard(
             rows=self._rows,
             pairs=pairs[pairs["score"] >= self._question.above].tobytes(),
             best=self._best.settle().tobytes(),
-            scored=self._scored.tobytes(),
+            first_shard=first,
+            scored=self._scored[first:last].tobytes(),
             histograms=self._histograms.tobytes(),
         )
 
@@ -196,7 +201,8 @@ class Ear:
         best = np.concatenate([self._best, np.frombuffer(part.best, dtype=SCORE)])
         self._best = best[np.lexsort((best["row"], -best["score"]))][: self._question.keep]
         self.rows += part.rows
-        self.scored += np.frombuffer(part.scored, dtype=np.int64)
+        scored = np.frombuffer(part.scored, dtype=np.int64)
+        self.scored[part.first_shard : part.first_shard + len(scored)] += scored
         self.histograms += list(np.frombuffer(part.histograms, dtype=np.int64).reshape(-1, BINS))
 
     def candidates(self) -> Int64s:
