@@ -27,6 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "confine": {"errors"},
     "durable": {"errors"},
     "crypto": {"errors"},
+    "attest": {"errors", "model", "crypto"},
     "digests": {"model", "native"},
     "pdq": {"model", "native"},
     "url": {"model"},
@@ -39,6 +40,7 @@ ARROWS: dict[str, set[str]] = {
     "net": {"errors", "model", "url"},
     "services": {"errors", "crypto", "net"},
     "handover": {"errors", "model", "durable", "crypto", "url", "services"},
+    "transparency": {"errors", "durable", "crypto", "services"},
     "sources": {"errors", "model", "url"},
     "jail": {"errors", "model", "confine", "decoding"},
     "hashing": {"model", "sniff", "pdq", "decoding", "pictures", "image"},
@@ -112,6 +114,7 @@ ARROWS: dict[str, set[str]] = {
         "scan",
         "config",
     },
+    "cards": {"errors", "model", "crypto", "durable", "ledger", "attest", "sources", "scan"},
     "demo": {"errors", "model", "lists", "config", "jobs"},
     "cli": {
         "errors",
@@ -137,6 +140,8 @@ ARROWS: dict[str, set[str]] = {
         "config",
         "jobs",
         "office",
+        "attest",
+        "cards",
         "demo",
     },
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from custodes.cards import CARD_NAME, write_card
 from custodes.cli.open import describe
 from custodes.cli.options import as_json, config_unused, json_option
 from custodes.cli.scan import conduct
@@ -43,6 +44,7 @@ def demo(directory: Path | None, *, rows: int, quiet: bool, json_: bool) -> None
         raise InputError(f"{home} is not empty", hint="choose another directory with --dir, or remove it")
     with demo_job(home, rows=rows) as job:
         report = conduct(job, quiet=quiet)
+        write_card(job.run, job.site.signing_key(), home / "run" / CARD_NAME)
     finding = first_finding(home)
     if json_:
         as_json(json_line(report))
@@ -67,4 +69,6 @@ def tell(home: Path, report: RunReport, finding: Finding | None) -> None:
         click.echo("\nWhat the authority receives, opened with the demo authority's key:\n")
         click.echo(describe(finding))
     click.echo(f"\nrun directory  {home / 'run'}\nHTML report    {home / 'run' / 'report.html'}")
+    card = home / "run" / CARD_NAME
+    click.echo(f"signed card    custodes verify {card} --key {card.with_name('card.vkey')}")
     click.echo(f"all findings   custodes open {home / 'run' / 'findings'} --identity {home / 'demo-authority.key'}")

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "similar": ("similar:similar", "Find photos that lie near confirmed ones."),
     "clean": ("clean:clean", "Write a dataset again without rows that a run found, hidden among others."),
     "handover": ("handover:handover", "Hand findings over to the authorities, and keep the record of it."),
+    "attest": ("attest:attest", "Sign a card: what a run examined, with what, and how it ended."),
+    "verify": ("attest:verify", "Verify a card, offline."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
     "open": (
         "open:open_bundle_command",

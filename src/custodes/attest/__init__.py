@@ -1,0 +1,1 @@
+"""Cards: signed statements of what was examined, and their verification."""
