@@ -83,6 +83,7 @@ ARROWS: dict[str, set[str]] = {
         "similar",
         "carrier",
     },
+    "cleaning": {"errors", "model", "durable", "crypto", "ledger", "sources"},
     "config": {
         "errors",
         "model",
@@ -137,6 +138,7 @@ ARROWS: dict[str, set[str]] = {
         "serving",
         "carrier",
         "scan",
+        "cleaning",
         "config",
         "jobs",
         "office",

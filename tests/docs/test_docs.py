@@ -222,6 +222,7 @@ def test_tests_that_the_threat_model_names_exist() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_no_page_says_clean_of_a_dataset_or_names_a_place_of_ours(page: Path) -> None:
     text = page.read_text(encoding="utf-8").lower().replace("make clean", "").replace("never called clean", "")
+    text = re.sub(r"custodes[ -]clean\b", "", text)  # the command's name claims nothing
     assert re.findall(r"\bclean\b|/work\b|/tmp\b", text) == []
 
 

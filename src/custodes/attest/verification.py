@@ -53,7 +53,9 @@ class Verdict:
 def verify_card(envelope: bytes, keys: Sequence[VerifierKey], now: datetime | None = None) -> Verdict:
     """Check a card against the keys that the verifier trusts. Raises ConfigError where there are none."""
     if not keys:
-        raise ConfigError("there is no key to verify a card with", hint="get it from the signer, by a way that you trust")
+        raise ConfigError(
+            "there is no key to verify a card with", hint="get it from the signer, by a way that you trust"
+        )
     try:
         payload, key = verify(envelope, PAYLOAD_TYPE, keys)
     except InputError as error:

@@ -81,7 +81,8 @@ def clean(
     if json_:
         as_json(sums)
     else:
-        click.echo(printable(in_words(sums)))
+        for line in in_words(sums):
+            click.echo(printable(line))
 
 
 def of_run(site: Site, path: Path, out: Path, choice: Choice, keep_only: bool) -> Summed:
@@ -103,7 +104,7 @@ def of_copy(keep: Path, copy: Path, out: Path) -> Summed:
     return Summed(out=str(out), rows=rows, left=left, crowd=header.crowd)
 
 
-def in_words(sums: Summed) -> str:
+def in_words(sums: Summed) -> list[str]:
     """Sums only."""
     by = ", ".join(f"{number:,} {name}" for name, number in sums.left_by_outcome.items())
     lines = [
@@ -113,4 +114,4 @@ def in_words(sums: Summed) -> str:
     if sums.unexamined:
         stay = ", ".join(f"{number:,} {name}" for name, number in sums.unexamined.items())
         lines.append(f"nobody has seen these rows, and they stay: {stay}")
-    return "\n".join(lines)
+    return lines

@@ -28,7 +28,7 @@ from custodes.sources.columns import (
 )
 from custodes.sources.files import open_file, reading, shown, size_of, skip, unpacked
 
-__all__ = ["Slice", "details", "links", "slices", "text_columns"]
+__all__ = ["Slice", "details", "extents", "links", "slices", "text_columns"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SAMPLE_ROWS: Final = 1000
@@ -222,6 +222,19 @@ def slices(path: str, form: Format, options: SourceOptions) -> Iterator[Slice]:
                 first_row, rows, start_bytes = first_row + rows, 0, offset_bytes
     if rows:
         yield Slice(first_row, rows, start_bytes, offset_bytes - start_bytes)
+
+
+def extents(path: str, form: Format, options: SourceOptions) -> Iterator[tuple[int, bool]]:
+    """The bytes of a table, cut: how many, and whether they are a row.
+
+    The first are those before the first row; blank lines are no rows.
+    """
+    offset_bytes = _header(path, form, options).size_bytes
+    yield offset_bytes, False
+    with _table(path, options) as file:
+        skip(file, offset_bytes, path)
+        for record in _records(file, form, options):
+            yield record.size_bytes, not _is_blank(record)
 
 
 def _shard_records(plan: Plan, shard: ShardSpec) -> Iterator[_Record]:
