@@ -102,7 +102,7 @@ class House:
 def house(tmp_path: Path, server: CyberTiplineServer, monkeypatch: pytest.MonkeyPatch) -> House:
     past = earlier(tmp_path / "run", 2, ROWS)
     site = past.site
-    entries = [Entry(Kind.MD5, md5_of(row), f"e{row}", "A") for row in KNOWN]
+    entries = [Entry(Kind.MD5, md5_of(row), f"planted-{row}-entry", "A") for row in KNOWN]
     site.lists().import_entries("known", entries, Provenance(source="test", scheme="iwf"))
     CliRunner().invoke(cli, ["rematch", str(past.run.path), "--quiet", *past.config], catch_exceptions=False)
     monkeypatch.setenv("CUSTODES_CYBERTIPLINE_TEST_USERNAME", USER)
@@ -179,7 +179,7 @@ def test_nothing_that_is_written_or_said_holds_a_link_or_a_hash(house: House) ->
     output = json.dumps(house.send()) + house.ran("status") + house.ran("list")
     house.ran("pack", house.past.run.path, "--out", house.home / "out", exit_code=1)
     written = [path.read_bytes() for path in house.home.rglob("*") if path.is_file() and path not in before]
-    secrets = [text for row in KNOWN for text in (f"a.test/{row}", md5_of(row).hex(), f'e{row}"')]
+    secrets = [text for row in KNOWN for text in (f"http://a.test/{row}", md5_of(row).hex(), f"planted-{row}-entry")]
     assert len(written) > 8
     assert not [each for each in secrets if each in output or any(each.encode() in data for data in written)]
 
@@ -212,7 +212,7 @@ def test_a_verdict_and_a_withdrawn_entry_are_told_once_by_the_number_of_the_repo
     path = house.home / "verdicts.json"
     path.write_bytes(make_verdicts(judged, AUTHORITY, datetime(2026, 3, 1, tzinfo=UTC)))
     CliRunner().invoke(cli, ["verdicts", "import", str(path), *house.past.config], catch_exceptions=False)
-    entries = [Entry(Kind.MD5, md5_of(row), f"e{row}", "A") for row in (0, 7)]  # e8 is withdrawn
+    entries = [Entry(Kind.MD5, md5_of(row), f"planted-{row}-entry", "A") for row in (0, 7)]  # the third is withdrawn
     house.past.site.lists().import_entries("known", entries, Provenance(source="test", scheme="iwf"))
     given = ("follow-up", house.past.run.path, "--route", "cybertipline", "--out", house.home / "letters")
     assert house.said(*given, exit_code=1)["corrections"] == 2
