@@ -209,6 +209,10 @@ def test_copies_of_a_confirmed_photo_are_handed_over_beside_the_budget(loop: Loo
     named = finding_namer(answer.run.manifest, loop.past.site.run_key())
     assert [(each.rank, each.photo) for each in copies if each] == [(0, named(0, 0))]
     assert (answer.told["photos"], answer.told["joined"], len(answer.rows)) == (2, 1, 3)
+    judged(loop, [each for each in answer.findings if row_of(each) != 300], 1)
+    again = scanned(loop, "--budget", "2")
+    assert (again.told["waiting"], again.told["photos"]) == (0, 2)  # the copy waits for nothing
+    assert 300 not in again.rows
 
 
 def test_copies_of_a_rejected_photo_are_left_alone(loop: Loop) -> None:

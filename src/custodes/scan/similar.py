@@ -92,7 +92,7 @@ class Asked:
     @property
     def waiting(self) -> int:
         """Photos of earlier scans that are not judged yet."""
-        return sum(not photo.rulings for photo in self.earlier)
+        return sum(photo.was_new and not photo.rulings for photo in self.earlier)
 
     @property
     def room(self) -> int:
@@ -266,7 +266,7 @@ class _Sealing:
             asked,
             firsts,
         )
-        judged = [photo for photo in asked.earlier if photo.rulings]
+        judged = [photo for photo in asked.earlier if photo.rulings and photo.was_new]
         said = self._said_of({photo.first for photo in judged})
         self.precision = Precision(
             JudgedPhoto(

@@ -91,6 +91,11 @@ class Earlier:
     suspicion: Suspicion
     rulings: frozenset[Ruling]
 
+    @property
+    def was_new(self) -> bool:
+        """Whether it was a suspect: not a further row of a photo that was judged otherwise."""
+        return self.suspicion.rank > 0
+
 
 def similar_path(parent: Path, manifest: Manifest) -> Path:
     """Where a scan for similar photos lies: named by what it was asked."""
