@@ -17,7 +17,7 @@ from custodes.durable import replace_file
 from custodes.errors import ExitCode, InputError
 from custodes.handover.approvals import Guarded, Wanted, agree, ask, read_request, subject_of
 from custodes.handover.words import Environment
-from custodes.office import Office, route_of, usual_route
+from custodes.office import Office, route_of, told_of, usual_route
 
 __all__ = ["approve", "ask_for"]
 
@@ -58,7 +58,8 @@ def ask_for(
             raise InputError("to send what?", hint="name the run: --run RUN")
         route = route_of(site, route_name or usual_route(site), to_show=True)
         environment = route.environment
-        incidents = [each.id for each in fresh_of(office, office.desk(route), route, run)]
+        found = office.asked_for(told_of(site, run).incidents)
+        incidents = [each.id for each in fresh_of(office, office.desk(route), route, found)]
     elif act == Guarded.UNSEAL:
         incidents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,16 +144,16 @@ async def sent(office: Office, route: Route, sending: Sending) -> int:
 def queue(office: Office, desk: Desk, route: Route, sending: Sending) -> Queued:
     """What the run found, as far as it was not sent: with two people's word where that is asked for."""
     assert sending.run is not None
-    fresh = fresh_of(office, desk, route, sending.run)
-    if fresh:
+    incidents = office.asked_for(told_of(office.site, sending.run).incidents)
+    if fresh := fresh_of(office, desk, route, incidents):
         office.permit(Guarded.SEND, [each.id for each in fresh], route.environment, sending.papers)
-    return desk.queue(office.asked_for(told_of(office.site, sending.run).incidents))
+    return desk.queue(incidents)
 
 
-def fresh_of(office: Office, desk: Desk, route: Route, run: Path) -> list[Incident]:
-    """What the route would take of a run, and has not got."""
+def fresh_of(office: Office, desk: Desk, route: Route, incidents: Iterable[Incident]) -> list[Incident]:
+    """What the route would take, and has not got."""
     found = []
-    for incident in desk.unsent(office.asked_for(told_of(office.site, run).incidents)):
+    for incident in desk.unsent(incidents):
         try:
             route.check(incident)
         except InputError:
