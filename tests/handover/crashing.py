@@ -359,7 +359,7 @@ def at_random(home: Path, kills: int, letters: int) -> list[str]:
         shutil.rmtree(home / "sending")
         (home / "sending").mkdir()
     total = letters * (1 + rounds // 4)
-    while shared(home).survey().items or not shared(home).known(letter(total - 1).key):
+    while shared(home).survey().items or not all(shared(home).known(letter(number).key) for number in range(total)):
         rounds += 1
         (home / "day").write_text(str(rounds))
         worker(home, rounds, total)
