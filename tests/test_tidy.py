@@ -109,8 +109,6 @@ ARROWS: dict[str, set[str]] = {
         "handover",
         "ledger",
         "sources",
-        "lists",
-        "examine",
         "carrier",
         "scan",
         "config",

@@ -188,11 +188,11 @@ class Site:
         """The lists asked for (default: all) in their current versions. Raises ListError if there is none."""
         return [ListUsed(id=name, version=version) for name, version in self.lists().current(list_ids or None).items()]
 
-    def examiner(self, used: Sequence[ListUsed] | None = None) -> Examiner:
-        """An examiner for these versions of lists, decrypted into memory (default: all lists, as they are now)."""
+    def examiner(self, used: Sequence[ListUsed] | None = None, settings: ScanSettings | None = None) -> Examiner:
+        """An examiner for these versions of lists, decrypted into memory (default: all, as they are now); judges as configured, or as a run was told to."""
         named = self.lists_used() if used is None else used
         loaded = self.lists().load({item.id: item.version for item in named})
-        settings = self.scan_settings()
+        settings = settings or self.scan_settings()
         return Examiner(Matcher(loaded, settings.match, meanings=settings.meaning), settings.policy.policy())
 
     def shelf(self, used: Sequence[ListUsed]) -> Shelf:

@@ -213,9 +213,12 @@ def prepare_similar(site: Site, request: SimilarRequest, progress: Callable[[int
         run = unfinished_similar(parent, site) or similar_run(site, parent, request, recipients, progress)
         chosen = selection_of(run)
         assert chosen is not None
-        todo, done = jobs_of(run, chosen), rows_of(run.latest())
+        done = run.latest()
+        todo = jobs_of(run, chosen, done)
         undone.pop_all()
-    return Job(site, run, todo, request.workers or site.workers(), done, parent=str(parent.path.resolve()), lock=lock)
+    return Job(
+        site, run, todo, request.workers or site.workers(), rows_of(done), parent=str(parent.path.resolve()), lock=lock
+    )
 
 
 def unfinished_similar(parent: RunDirectory, site: Site) -> RunDirectory | None:
@@ -240,7 +243,11 @@ def similar_run(
             hint="leave --then out; scan --retry tries links again",
         )
     used, key = site.lists_used(), site.run_key()
-    verdicts = site.verdicts().standing(runs_of(parent, key)) if site.config.authority.verifiers else {}
+    verdicts = (
+        site.verdicts().standing([run.manifest.run_id for run in runs_of(parent, key)])
+        if site.config.authority.verifiers
+        else {}
+    )
     labels = label_rows(parent, site.examiner(used), key, verdicts, request.wanted.meaning)
     shards = vectors_of(request.vectors, request.column, labels.files, parent)
     wanted = msgspec.structs.replace(request.wanted, model=model_of(parent, request.vectors, request.wanted.model))

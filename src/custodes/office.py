@@ -19,7 +19,6 @@ from custodes.config import Site
 from custodes.crypto.keys import VerifierKey
 from custodes.durable import make_folder
 from custodes.errors import ConfigError, InputError
-from custodes.examine import Examiner
 from custodes.handover.approvals import Guarded, Papers, TwoPerson, Wanted, subject_of
 from custodes.handover.clocks import Kept, Term
 from custodes.handover.custody import Act, Custody, Deed
@@ -44,11 +43,11 @@ from custodes.handover.routes.connect import Around, Sender, connect
 from custodes.handover.routes.settings import RouteSettings
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
-from custodes.lists.matcher import Matcher
 from custodes.scan.again import findings_again
 from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardTools
+from custodes.scan.similar_runs import runs_of
 from custodes.sources.files import shown
 
 __all__ = ["Office", "Told", "route_of", "told_of", "usual_route"]
@@ -71,9 +70,7 @@ def told_of(site: Site, path: Path) -> Told:
     run = RunDirectory.open(path, key)
     if run.manifest.parent:
         raise InputError(f"{path} lies in another run", hint="give that one: what lies in it counts with it")
-    inside = sorted(path.glob("rematch/*/manifest.json")) + sorted(path.glob("similar/*/manifest.json"))
-    runs = [run, *(RunDirectory.open(each.parent, key) for each in inside)]
-    done = [each for each in runs if each.manifest.passes and each.latest()]
+    done = [each for each in runs_of(run, key) if each.manifest.passes and each.latest()]
     if run not in done:
         raise InputError(f"{path} has examined nothing yet", hint="scan first")
     findings = (finding for each in done for finding in _findings(site, each, run))
@@ -83,12 +80,11 @@ def told_of(site: Site, path: Path) -> Told:
 
 def _findings(site: Site, run: RunDirectory, parent: RunDirectory) -> Iterator[Finding]:
     settings = msgspec.convert(run.manifest.settings, ScanSettings)
-    loaded = site.lists().load({used.id: used.version for used in run.manifest.lists})
     tools = ShardTools(
         run=run,
         plan=plan_of(run.manifest),
         settings=settings,
-        examiner=Examiner(Matcher(loaded, settings.match, meanings=settings.meaning), settings.policy.policy()),
+        examiner=site.examiner(run.manifest.lists, settings),
         carrier=Carrier(settings.carrier_start()),  # never started: nothing is fetched here
         recipients=(),
         run_key=site.run_key(),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from custodes.cli.handover.sending import papers_of
+from custodes.cli.handover.papers import papers_of, papers_options
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey, load_signing_key
@@ -69,8 +69,7 @@ class Answer(NamedTuple):
 @click.option("--reject", multiple=True, metavar="ID", help="Say that it is not.")
 @click.option("--unsure", multiple=True, metavar="ID", help="Say that it cannot be told.")
 @click.option("--class", "class_", type=click.Choice([each.value for each in Meaning]), help="Of what --confirm names.")
-@click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
-@click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
+@papers_options
 @config_option
 @json_option
 def open_bundle_command(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-__all__ = ["as_json", "config_option", "config_unused", "json_option", "printable"]
+__all__ = ["as_json", "config_option", "config_unused", "json_option", "printable", "workers_option"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +29,13 @@ def config_unused(function: F) -> F:
 def json_option(function: F) -> F:
     """``--json``."""
     return click.option("--json", "json_", is_flag=True, help="Answer in JSON on standard output.")(function)
+
+
+def workers_option(function: F) -> F:
+    """``--workers N``."""
+    text = "Worker processes (default: one for each processor)."
+    count = click.IntRange(min=0)
+    return click.option("--workers", type=count, default=0, metavar="N", help=text)(function)
 
 
 def as_json(value: object) -> None:

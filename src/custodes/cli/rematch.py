@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cli.options import config_option, json_option
+from custodes.cli.options import config_option, json_option, workers_option
 from custodes.cli.scan import conduct, say
 from custodes.config import load_site
 from custodes.jobs import prepare_rematch
@@ -17,13 +17,7 @@ __all__ = ["rematch"]
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--list", "list_ids", multiple=True, metavar="ID", help="Only these lists (default: all).")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Worker processes (default: one for each processor).",
-)
+@workers_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_option
 @json_option

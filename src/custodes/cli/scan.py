@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from custodes import native
-from custodes.cli.options import as_json, config_option, json_option, printable
+from custodes.cli.options import as_json, config_option, json_option, printable, workers_option
 from custodes.config import load_site
 from custodes.errors import ExitCode, InputError
 from custodes.jobs import Job, ScanRequest, prepare_scan
@@ -71,13 +71,7 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
 @click.option(
     "--no-header", is_flag=True, help="CSV without a header: columns are given by position, e.g. --column url=0."
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Worker processes (default: one for each processor).",
-)
+@workers_option
 @click.option(
     "--unsafe-allow-loopback",
     is_flag=True,

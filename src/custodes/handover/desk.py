@@ -80,15 +80,21 @@ class Desk:
         """The route's."""
         return self._route.environment
 
-    def key_of(self, incident: Incident) -> str:
-        """Under which what is to be sent next of an incident waits, or would."""
-        return key_of(self._route, incident.id, self._deliveries(incident))
-
     # -- what goes in
 
     def queue(self, incidents: Iterable[Incident]) -> Queued:
         """Have them wait to be sent, less what was sent or waits already."""
         told = Queued()
+        for incident in self._left(incidents, told):
+            self._queue(incident, told)
+        return told
+
+    def fresh(self, incidents: Iterable[Incident]) -> list[Incident]:
+        """What ``queue`` would have wait now."""
+        return list(self._left(incidents, Queued()))
+
+    def _left(self, incidents: Iterable[Incident], told: Queued) -> Iterator[Incident]:
+        """What of incidents is to be sent and does not wait yet; of the others it is told why not."""
         waiting = {_incident_in(head.key) for head in self.survey().items}
         for incident in incidents:
             try:
@@ -98,25 +104,17 @@ class Desk:
                 continue
             if waiting & {incident.id, *incident.aliases}:  # what is new of it follows when that is delivered
                 told.waiting += 1
-            else:
-                self._queue(incident, told)
-        return told
-
-    def unsent(self, incidents: Iterable[Incident]) -> Iterator[Incident]:
-        """Those with what of them was not delivered yet, if anything."""
-        for incident in incidents:
+                continue
             sent = self._sent(incident)
-            fresh = tuple(place for place in incident.places if place.finding not in sent)
-            if fresh:
-                yield msgspec.structs.replace(incident, places=fresh)
+            left = tuple(place for place in incident.places if place.finding not in sent)
+            if left:
+                yield msgspec.structs.replace(incident, places=left)
+            else:
+                told.delivered += 1
 
     def _queue(self, incident: Incident, told: Queued) -> None:
         before = self._deliveries(incident)
-        left = next(self.unsent([incident]), None)
-        if left is None:
-            told.delivered += 1
-            return
-        letter = self._letter(left, before)
+        letter = self._letter(incident, before)
         put = self._means.outbox.put(letter)
         if put is Put.NEW:
             self._record(Act.QUEUED, incident.id, digest=_digest(letter.payload))

@@ -23,7 +23,7 @@ from custodes.model import Decision, Kind, Meaning, Role
 from custodes.policy import UNREVIEWED
 from custodes.scan.run import plan_of
 from custodes.scan.shard import finding_namer
-from custodes.scan.similar_runs import firsts_of, selection_of, similar_runs
+from custodes.scan.similar_runs import Int64s, firsts_of, runs_of, selection_of, similar_runs
 from custodes.scan.trial import groups_of
 from custodes.sources.base import Plan
 
@@ -40,6 +40,7 @@ class RowLabels:
     """
 
     files: list[tuple[str, int]]  # of the run: path and rows
+    firsts: Int64s  # the first row of each of its shards
     positives: set[int] = field(default_factory=set)
     negatives: set[int] = field(default_factory=set)
     passed: set[int] = field(default_factory=set)
@@ -53,14 +54,14 @@ def label_rows(
 ) -> RowLabels:
     """Examples of what is confirmed to be of this class. Raises InputError where the run is not finished, or is not the whole of its dataset."""
     plan, done = plan_of(run.manifest), run.latest()
-    labels = RowLabels(_files(run, plan, done))
+    labels = RowLabels(_files(run, plan, done), firsts_of(plan, done))
     decisions: dict[int, Decision] = {}
     first = 0
     for group, rows in groups_of(run, plan, examiner, done):
         for row, decision in examiner.judge(Evidence.together(group)).items():
             decisions[first + row] = decision
         first += rows
-    judged = _judged(_Findings(run, key), verdicts, decisions.keys())
+    judged = _judged(_Findings(run, key, labels), verdicts, decisions.keys())
     labels.verdicts_found = sum(map(len, judged.values()))
     for row, decision in decisions.items():
         if row not in judged:
@@ -90,10 +91,10 @@ def _files(run: RunDirectory, plan: Plan, done: Mapping[int, ShardRecord]) -> li
 class _Findings:
     """Names of the findings that may be on a row: in the run, its rematches and its scans for similar photos."""
 
-    def __init__(self, run: RunDirectory, key: RunKey) -> None:
-        self._firsts = firsts_of(run).tolist()
+    def __init__(self, run: RunDirectory, key: RunKey, labels: RowLabels) -> None:
+        self._firsts = labels.firsts.tolist()
         self._names = [finding_namer(manifest, key) for manifest in _manifests(run, key)]
-        self.rows = sum(record.rows for record in run.latest().values())
+        self.rows = sum(rows for _, rows in labels.files)
         self.suspects = {
             self._firsts[shard] + suspect.row
             for inside in similar_runs(run, key)
@@ -124,10 +125,8 @@ def _judged(findings: _Findings, verdicts: Mapping[str, Verdict], matched: Colle
 
 def _manifests(run: RunDirectory, key: RunKey) -> Iterator[Manifest]:
     """Of the run, its rematches and its scans for similar photos, one for each set of lists: with the same lists findings have the same names."""
-    paths = sorted([*run.path.glob("rematch/*/manifest.json"), *run.path.glob("similar/*/manifest.json")])
-    manifests = [run.manifest, *(RunDirectory.open(path.parent, key).manifest for path in paths)]
     seen: set[tuple[tuple[str, str], ...]] = set()
-    for manifest in manifests:
+    for manifest in (each.manifest for each in runs_of(run, key)):
         lists = tuple(sorted((used.id, used.version) for used in manifest.lists))
         if lists not in seen:
             seen.add(lists)

@@ -27,7 +27,7 @@ from custodes.scan.precision import JudgedPhoto, Precision, cross_validated, sli
 from custodes.scan.run import plan_of
 from custodes.scan.settings import SimilarAsked
 from custodes.scan.shard import Suspect, domain_of, finding_namer
-from custodes.scan.similar_runs import SELECTION, Earlier, Selection, Told, earlier_photos, firsts_of
+from custodes.scan.similar_runs import SELECTION, Earlier, Selection, Told, earlier_photos
 from custodes.similar.drift import Drift, drifting
 from custodes.similar.lesson import digest_of, vectors_at
 from custodes.similar.neighbours import SEEDS_MAX
@@ -82,7 +82,6 @@ class Asked:
     earlier: Sequence[Earlier]
     wanted: Wanted
     settings: SimilarAsked
-    firsts: Int64s
 
     @property
     def judged_otherwise(self) -> set[int]:
@@ -117,7 +116,7 @@ def asked_of(
         )
     seeds = _distinct(np.concatenate([confirmed, more.astype(np.float32)]) if len(more) else confirmed)
     rejected = _distinct(vectors_at(shards, _sorted(labels.negatives))[1])
-    earlier = list(earlier_photos(parent, key, verdicts))
+    earlier = list(earlier_photos(parent, key, labels.firsts, verdicts))
     judged = sum(bool(photo.rulings) for photo in earlier)  # with each the budget has room for another
     photos = hashlib.sha256(
         f"{seeds.shape} {rejected.shape} {judged}\n".encode() + seeds.tobytes() + rejected.tobytes()
@@ -133,7 +132,7 @@ def asked_of(
         least=wanted.least,
         budget=wanted.budget,
     )
-    return Asked(shards, labels, seeds, rejected, probe, earlier, wanted, settings, firsts_of(parent))
+    return Asked(shards, labels, seeds, rejected, probe, earlier, wanted, settings)
 
 
 def _sorted(rows: Collection[int]) -> Int64s:
@@ -160,7 +159,7 @@ def select(run: RunDirectory, key: RunKey, asked: Asked, how: Reading, progress:
     rows, vectors = vectors_at(asked.shards, np.setdiff1d(ear.candidates(), question.known))
     known = Known(unit(asked.confirmed), unit(asked.rejected))
     candidates, ordered = candidates_of(rows, unit(vectors), known, question.probe)
-    sealing = _Sealing(run, key, asked, question.bounds)
+    sealing = _Sealing(run, key, asked)
     found = suspects_of(candidates, ordered, _before(asked, sealing.name_of), asked.room)
     chosen = _selection(asked, ear, found, sealing)
     run.keep(SELECTION, msgspec.msgpack.encode(chosen))
@@ -175,7 +174,7 @@ def _question(asked: Asked) -> Question:
         seeds=asked.confirmed,
         probe=asked.probe.taught if asked.probe else None,
         known=_sorted(known),
-        bounds=asked.firsts,
+        bounds=labels.firsts,
         top=wanted.top,
         above=wanted.above,
         keep=max(1000, 10 * wanted.budget),
@@ -259,13 +258,9 @@ def _drift_told(shards: Sequence[VectorShard], drift: Drift) -> dict[str, Any]:
 class _Sealing:
     """Gives photos their names, their rows' places, and what suspects of their sort were worth so far."""
 
-    def __init__(self, run: RunDirectory, key: RunKey, asked: Asked, firsts: Int64s) -> None:
-        self._plan, self._name, self._asked, self._firsts = (
-            plan_of(run.manifest),
-            finding_namer(run.manifest, key),
-            asked,
-            firsts,
-        )
+    def __init__(self, run: RunDirectory, key: RunKey, asked: Asked) -> None:
+        self._plan, self._name = plan_of(run.manifest), finding_namer(run.manifest, key)
+        self._asked, self._firsts = asked, asked.labels.firsts
         judged = [photo for photo in asked.earlier if photo.rulings and photo.was_new]
         said = self._said_of({photo.first for photo in judged})
         self.precision = Precision(

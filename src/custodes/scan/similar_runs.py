@@ -6,7 +6,7 @@ Promises that what a scan chose is kept under the run key, and is read back as i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,10 +19,11 @@ from custodes.crypto.keys import RunKey
 from custodes.handover.finding import Measured, Suspicion
 from custodes.handover.verdicts import Ruling, Verdict
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
-from custodes.ledger.run import RunDirectory
+from custodes.ledger.run import RunDirectory, ShardRecord
 from custodes.scan.run import plan_of
 from custodes.scan.settings import JUDGING, ScanSettings, without_pace
 from custodes.scan.shard import ShardJob, Suspect, finding_namer
+from custodes.sources.base import Plan
 
 __all__ = [
     "SELECTION",
@@ -109,10 +110,10 @@ def similar_runs(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
     return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.fingerprint))
 
 
-def runs_of(parent: RunDirectory, key: RunKey) -> list[str]:
-    """The ids of a run, its rematches and its scans for similar photos: whose findings verdicts may be on."""
+def runs_of(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
+    """A run, its rematches and its scans for similar photos: those whose findings verdicts may be on."""
     paths = [*parent.path.glob("rematch/*/manifest.json"), *parent.path.glob(f"{_FOLDER}/*/manifest.json")]
-    return [parent.manifest.run_id, *(RunDirectory.open(path.parent, key).manifest.run_id for path in sorted(paths))]
+    return [parent, *(RunDirectory.open(path.parent, key) for path in sorted(paths))]
 
 
 def sweep_unchosen(parent: RunDirectory, keep: Path) -> None:
@@ -145,9 +146,8 @@ def selection_of(run: RunDirectory) -> Selection | None:
     return None if data is None else msgspec.msgpack.decode(data, type=Selection)
 
 
-def jobs_of(run: RunDirectory, chosen: Selection) -> list[ShardJob]:
-    """The shards that are not committed, with their suspects."""
-    done = run.latest()
+def jobs_of(run: RunDirectory, chosen: Selection, done: Container[int]) -> list[ShardJob]:
+    """The shards that are not ``done``, with their suspects."""
     return [
         ShardJob(shard.index, suspects=chosen.suspects.get(shard.index, ()), scored=chosen.scored[shard.index])
         for shard in plan_of(run.manifest).shards
@@ -155,9 +155,10 @@ def jobs_of(run: RunDirectory, chosen: Selection) -> list[ShardJob]:
     ]
 
 
-def earlier_photos(parent: RunDirectory, key: RunKey, verdicts: Mapping[str, Verdict]) -> Iterator[Earlier]:
+def earlier_photos(
+    parent: RunDirectory, key: RunKey, firsts: Int64s, verdicts: Mapping[str, Verdict]
+) -> Iterator[Earlier]:
     """The photos that earlier scans of a run handed over, with what was said of them since. Rows that joined one later are its rows."""
-    firsts = firsts_of(parent)
     photos: dict[str, Earlier] = {}
     for run in similar_runs(parent, key):
         chosen, name = selection_of(run), finding_namer(run.manifest, key)
@@ -172,8 +173,7 @@ def earlier_photos(parent: RunDirectory, key: RunKey, verdicts: Mapping[str, Ver
     yield from photos.values()
 
 
-def firsts_of(run: RunDirectory) -> Int64s:
-    """The first row of each shard, through all files."""
-    done = run.latest()
-    rows = [done[shard.index].rows for shard in plan_of(run.manifest).shards]
+def firsts_of(plan: Plan, done: Mapping[int, ShardRecord]) -> Int64s:
+    """The first row of each shard of a finished run, through all files."""
+    rows = [done[shard.index].rows for shard in plan.shards]
     return np.concatenate([[0], np.cumsum(rows)])[:-1].astype(np.int64)

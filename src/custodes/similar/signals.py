@@ -64,13 +64,12 @@ class Question:
 
     @property
     def gauge(self) -> Float32s:
-        """A direction of length 1, filled up: that of the probe, or the mean of the seeds'."""
+        """A direction, filled up: that of the probe, as it is; or the mean of the seeds', of length 1."""
         if self.probe is not None:
-            direction = self.probe.filled.astype(np.float64)
-        else:
-            direction = np.zeros(filled_up(self.seeds.shape[1]))
-            wide = self.seeds.astype(np.float64)
-            direction[: wide.shape[1]] = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).mean(axis=0)
+            return self.probe.filled
+        direction = np.zeros(filled_up(self.seeds.shape[1]))
+        wide = self.seeds.astype(np.float64)
+        direction[: wide.shape[1]] = (wide / np.linalg.norm(wide, axis=1, keepdims=True)).mean(axis=0)
         length = np.linalg.norm(direction)
         return (direction / length if length else direction).astype(np.float32)
 
@@ -109,7 +108,7 @@ class _Best:
             self.settle()
 
     def settle(self) -> npt.NDArray[np.void]:
-        self.kept = self.kept[np.lexsort((self.kept["row"], -self.kept["score"]))][: self.keep]
+        self.kept = _highest(self.kept, self.keep)
         if len(self.kept) == self.keep:
             self.floor = float(self.kept["score"][-1])
         return self.kept
@@ -124,7 +123,7 @@ class Signals:
         self._firsts = firsts
         self._near = Neighbours(question.seeds, question.top) if len(question.seeds) else None
         self._best = _Best(question.keep, floor=question.least)
-        self._weights = np.stack([question.gauge if question.probe is None else question.probe.filled])
+        self._weights = question.gauge[None]
         self._length = float(np.linalg.norm(self._weights[0].astype(np.float64)))
         self._scored = np.zeros(len(question.bounds), dtype=np.int64)
         self._histograms = np.zeros((len(firsts), BINS), dtype=np.int64)
@@ -199,7 +198,7 @@ class Ear:
         pairs = np.concatenate([self._pairs, np.frombuffer(part.pairs, dtype=PAIR)])
         self._pairs = ranked(pairs, self._question.top, None)
         best = np.concatenate([self._best, np.frombuffer(part.best, dtype=SCORE)])
-        self._best = best[np.lexsort((best["row"], -best["score"]))][: self._question.keep]
+        self._best = _highest(best, self._question.keep)
         self.rows += part.rows
         scored = np.frombuffer(part.scored, dtype=np.int64)
         self.scored[part.first_shard : part.first_shard + len(scored)] += scored
@@ -208,6 +207,11 @@ class Ear:
     def candidates(self) -> Int64s:
         """Rows that a signal names, ascending."""
         return np.union1d(self._pairs["row"], self._best["row"])
+
+
+def _highest(scored: npt.NDArray[np.void], keep: int) -> npt.NDArray[np.void]:
+    """Of ``SCORE``, so many: the highest first, of equal ones the lower rows."""
+    return scored[np.lexsort((scored["row"], -scored["score"]))][:keep]
 
 
 def _usable(vectors: npt.NDArray[Any], squares: Float32s) -> Bools:

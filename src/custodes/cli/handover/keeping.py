@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from custodes.cli.handover.sending import papers_of, where
+from custodes.cli.handover.papers import papers_of, papers_options
+from custodes.cli.handover.sending import where
 from custodes.cli.options import as_json, config_option, json_option
 from custodes.config import load_site
 from custodes.errors import ExitCode, InputError
 from custodes.handover.approvals import Guarded
 from custodes.handover.clocks import Kept, due, hold, kept, purge, unhold
 from custodes.handover.custody import Act, Deed
-from custodes.handover.words import check_incident, check_receipt, check_word
+from custodes.handover.words import Environment, check_incident, check_receipt, check_word
 from custodes.office import Office, route_of
 
-__all__ = ["due_of", "hold_incident", "purge_kept", "received", "retract", "revive", "rotate", "unhold_incident"]
+__all__ = [
+    "due_of",
+    "hold_incident",
+    "incidents_of",
+    "purge_kept",
+    "received",
+    "retract",
+    "revive",
+    "rotate",
+    "unhold_incident",
+]
 
 PATH = click.Path(path_type=Path)
 REASON = click.option("--reason", required=True, metavar="WORD", help="Why, in one word: a-z, 0-9, _ and -.")
-
-
-def said(**told: object) -> None:
-    """What was done, for a program."""
-    as_json(told)
 
 
 def checked(incident: str, reason: str = "") -> None:
@@ -65,7 +72,7 @@ def received(incident: str, receipt: str, route_name: str, config: str | None, *
     )
     office.custody.append(deed)
     if json_:
-        said(incident=incident, receipt=receipt, environment=route.environment)
+        as_json({"incident": incident, "receipt": receipt, "environment": route.environment})
     else:
         click.echo(f"{where(route)}: receipt recorded")
     return ExitCode.NOTHING_FOUND
@@ -84,7 +91,7 @@ def retract(incident: str, route_name: str, reason: str, config: str | None, *, 
     route = route_of(site, route_name)
     Office(site).desk(route).retract(incident, reason)
     if json_:
-        said(incident=incident, act=Act.RETRACTED.value, environment=route.environment)
+        as_json({"incident": incident, "act": Act.RETRACTED.value, "environment": route.environment})
     else:
         click.echo(f"{where(route)}: taken back")
     return ExitCode.NOTHING_FOUND
@@ -101,7 +108,7 @@ def hold_incident(incident: str, reason: str, config: str | None, *, json_: bool
     office = Office(load_site(config))
     hold(office.custody, incident, reason, office.who)
     if json_:
-        said(incident=incident, act=Act.HELD.value, reason=reason)
+        as_json({"incident": incident, "act": Act.HELD.value, "reason": reason})
     else:
         click.echo("held: nothing of it is deleted")
     return ExitCode.NOTHING_FOUND
@@ -118,7 +125,7 @@ def unhold_incident(incident: str, reason: str, config: str | None, *, json_: bo
     office = Office(load_site(config))
     unhold(office.custody, incident, reason, office.who)
     if json_:
-        said(incident=incident, act=Act.UNHELD.value, reason=reason)
+        as_json({"incident": incident, "act": Act.UNHELD.value, "reason": reason})
     else:
         click.echo("lifted")
     return ExitCode.NOTHING_FOUND
@@ -127,6 +134,11 @@ def unhold_incident(incident: str, reason: str, config: str | None, *, json_: bo
 def due_of(office: Office) -> list[Kept]:
     """What has been kept for long enough, and that nothing holds."""
     return due(kept(office.custody.records(), office.terms()), datetime.now(UTC))
+
+
+def incidents_of(things: Iterable[Kept], environment: Environment) -> list[str]:
+    """Of which incidents these are, in one environment."""
+    return sorted({name for thing in things if thing.environment == environment for name in thing.incidents})
 
 
 @click.command("purge")
@@ -138,8 +150,7 @@ def due_of(office: Office) -> list[Kept]:
     metavar="DIR",
     help="Where sealed packages are kept: those that are due are deleted there.",
 )
-@click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
-@click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
+@papers_options
 @config_option
 @json_option
 def purge_kept(
@@ -160,14 +171,14 @@ def purge_kept(
     if not dry_run and things:
         environments = {thing.environment for thing in things}
         for environment in sorted(environments):
-            names = sorted({name for thing in things if thing.environment == environment for name in thing.incidents})
+            names = incidents_of(things, environment)
             office.permit(Guarded.DELETE, names, environment, papers_of(request, approval))
         purge(
             office.custody, office.terms(), datetime.now(UTC), office.who, lambda thing: office.remove(thing, packages)
         )
     counts = {what: sum(thing.what == what for thing in things) for what in ("receipt", "package")}
     if json_:
-        said(due=counts, deleted=not dry_run)
+        as_json({"due": counts, "deleted": not dry_run})
     else:
         word = "would be deleted" if dry_run else "deleted"
         click.echo(f"{word}: the receipts of {counts['receipt']:,} deliveries, {counts['package']:,} packages")
@@ -184,7 +195,7 @@ def revive(route_name: str, config: str | None, *, json_: bool) -> int:
     route = route_of(site, route_name)
     number = Office(site).desk(route).revive()
     if json_:
-        said(revived=number, environment=route.environment)
+        as_json({"revived": number, "environment": route.environment})
     else:
         click.echo(f"{where(route)}: {number:,} to be tried again")
     return ExitCode.NOTHING_FOUND
@@ -202,7 +213,7 @@ def rotate(config: str | None, *, json_: bool) -> int:
     number = office.outbox.rotate() + office.receipts.rotate()
     office.custody.append(Deed(act=Act.ROTATED, who=office.who))
     if json_:
-        said(rotated=number)
+        as_json({"rotated": number})
     else:
         click.echo(f"{number:,} files are locked under the new key")
     return ExitCode.NOTHING_FOUND

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cli.handover.keeping import due_of
-from custodes.cli.handover.sending import fresh_of
+from custodes.cli.handover.keeping import due_of, incidents_of
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey, load_signing_key
@@ -59,13 +58,13 @@ def ask_for(
         route = route_of(site, route_name or usual_route(site), to_show=True)
         environment = route.environment
         found = office.asked_for(told_of(site, run).incidents)
-        incidents = [each.id for each in fresh_of(office, office.desk(route), route, found)]
+        incidents = [each.id for each in office.desk(route).fresh(found)]
     elif act == Guarded.UNSEAL:
         incidents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     else:
         things = due_of(office)
         environment = things[0].environment if things else PRODUCTION
-        incidents = sorted({name for thing in things if thing.environment == environment for name in thing.incidents})
+        incidents = incidents_of(things, environment)
     if not incidents:
         raise InputError(f"there is nothing to {act}")
     wanted = Wanted(Guarded(act), subject_of(incidents), environment)

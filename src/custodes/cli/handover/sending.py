@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from custodes.cli.handover.papers import papers_of, papers_options
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import Site, load_site
 from custodes.demo.job import demo_job
@@ -19,10 +20,9 @@ from custodes.errors import ExitCode, InputError
 from custodes.handover.approvals import Guarded, Papers
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Queued, Worked
-from custodes.handover.incident import Incident
 from custodes.office import Office, route_of, told_of, usual_route
 
-__all__ = ["papers_of", "send"]
+__all__ = ["send"]
 
 PATH = click.Path(path_type=Path)
 DEMO_ROWS = 200
@@ -51,8 +51,7 @@ class Sending(NamedTuple):
 @click.option("--dry-run", is_flag=True, help="Show exactly what would be sent; nothing is sent or kept.")
 @click.option("--demo", is_flag=True, help="In place of RUN: what the embedded example finds. With --dry-run alone.")
 @click.option("--limit", type=click.IntRange(min=1), default=None, metavar="N", help="Send, or show, at most so many.")
-@click.option("--request", type=PATH, default=None, metavar="FILE", help="Where two people are needed: what was asked.")
-@click.option("--approval", type=PATH, default=None, metavar="FILE", help="And the approval of it.")
+@papers_options
 @config_option
 @json_option
 def send(
@@ -126,7 +125,7 @@ async def sent(office: Office, route: Route, sending: Sending) -> int:
     """Queue what is new, then send."""
     desk = office.desk(route)
     try:
-        queued = queue(office, desk, route, sending) if sending.run else Queued()
+        queued = queue(office, desk, sending) if sending.run else Queued()
         worked = await desk.work(sending.limit)
     finally:
         await route.close()
@@ -141,38 +140,13 @@ async def sent(office: Office, route: Route, sending: Sending) -> int:
     return ExitCode.WORLD if worked.stopped or worked.dead or left.alarming else ExitCode.NOTHING_FOUND
 
 
-def queue(office: Office, desk: Desk, route: Route, sending: Sending) -> Queued:
+def queue(office: Office, desk: Desk, sending: Sending) -> Queued:
     """What the run found, as far as it was not sent: with two people's word where that is asked for."""
     assert sending.run is not None
     incidents = office.asked_for(told_of(office.site, sending.run).incidents)
-    if fresh := fresh_of(office, desk, route, incidents):
-        office.permit(Guarded.SEND, [each.id for each in fresh], route.environment, sending.papers)
+    if fresh := desk.fresh(incidents):
+        office.permit(Guarded.SEND, [each.id for each in fresh], desk.environment, sending.papers)
     return desk.queue(incidents)
-
-
-def fresh_of(office: Office, desk: Desk, route: Route, incidents: Iterable[Incident]) -> list[Incident]:
-    """What the route would take, and has not got."""
-    found = []
-    for incident in desk.unsent(incidents):
-        try:
-            route.check(incident)
-        except InputError:
-            continue
-        if not office.outbox.known(desk.key_of(incident)):
-            found.append(incident)
-    return found
-
-
-def papers_of(request: Path | None, approval: Path | None) -> Papers | None:
-    """Both papers, or none. Raises InputError for one of them."""
-    if (request is None) != (approval is None):
-        raise InputError("a request and its approval belong together", hint="give both: --request FILE --approval FILE")
-    if request is None or approval is None:
-        return None
-    try:
-        return Papers(request.read_bytes(), approval.read_bytes())
-    except OSError as error:
-        raise InputError(f"a paper cannot be read: {error.strerror}") from error
 
 
 def where(route: Route) -> str:

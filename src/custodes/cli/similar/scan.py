@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from custodes.cli.options import config_option, json_option
+from custodes.cli.options import config_option, json_option, workers_option
 from custodes.cli.scan import conduct, say
 from custodes.cli.similar.neighbours import Lines
 from custodes.config import Site, load_site
@@ -84,13 +84,7 @@ __all__ = ["scan"]
     help="So many photos may wait for a verdict (default, and at most: suspects_max of the authority).",
 )
 @click.option("--then", type=click.Choice(["bytes"]), default=None, help="Fetch the suspects and match their digests.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="N",
-    help="Worker processes (default: one for each processor).",
-)
+@workers_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_option
 @json_option

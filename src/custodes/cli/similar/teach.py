@@ -117,7 +117,7 @@ def teach_command(
 def verdicts_of(site: Site, ledger: RunDirectory, files: tuple[Path, ...]) -> dict[str, Verdict]:
     """What the authority says: in these files, or in all that were imported."""
     if not files:
-        return site.verdicts().standing(runs_of(ledger, site.run_key()))
+        return site.verdicts().standing([run.manifest.run_id for run in runs_of(ledger, site.run_key())])
     try:
         return standing([read_verdicts(file.read_bytes(), site.verifiers()) for file in files])
     except OSError as error:
