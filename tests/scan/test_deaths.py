@@ -51,11 +51,12 @@ def children(pid: int) -> Iterator[tuple[int, str]]:
     """All that a process started, with their command lines."""
     listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [(int(line.split()[0]), int(line.split()[1]), line) for line in listed.splitlines()]
-    of = {pid}
-    for child, parent, line in sorted(rows):
-        if parent in of:
-            of.add(child)
-            yield child, line
+    below, found = {pid}, True
+    while found:  # not by number: the numbers of processes begin again at their end
+        of = below
+        found = [(child, line) for child, parent, line in rows if parent in of and child not in below]
+        yield from found
+        below = below | {child for child, _ in found}
 
 
 def kill_one(pid: int, rng: random.Random, carriers_left: int) -> str:
