@@ -36,7 +36,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Earlier:
 @pytest.fixture(scope="module")
 def card(past: Earlier) -> bytes:
     path = past.run.path / "card.dsse.json"
-    write_card(past.run, KEY, path)
+    write_card(statement_of(past.run, past.site.run_key()), KEY, path)
     return path.read_bytes()
 
 
@@ -109,6 +109,11 @@ def field(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def detector(**measure: float) -> dict[str, Any]:
+    told = {"what": "verdicts", "of": "recall", "at": "all", "value": 0.2, "low": 0.1, "high": 0.3, "on": 9} | measure
+    return {"name": "near", "kind": "probe", "version": "1", "origin": "here", "measured": [told]}
+
+
 WRONG: dict[str, Callable[[dict[str, Any]], None]] = {
     "one row more": rows_more,
     "an outcome moved": outcome_moved,
@@ -127,6 +132,20 @@ WRONG: dict[str, Callable[[dict[str, Any]], None]] = {
     "a time without its offset": field("predicate.signed", "2029-01-01T00:00:00"),
     "a field more": field("predicate.verdict", "clean"),
     "a negative count": field("predicate.coverage", {"bytes": -1}),
+    "a commitment to other rows": field(
+        "predicate.commitment", {"type": "custodes-rows-1", "rows": 61, "root": "0" * 64}
+    ),
+    "a commitment of another type": field("predicate.commitment", {"type": "rows", "rows": 60, "root": "0" * 64}),
+    "written again from other rows": field("predicate.cleaned", {"rows": 61, "left": 0, "crowd": 100, "files": 1}),
+    "files written again that are not named": field(
+        "predicate.cleaned", {"rows": 60, "left": 0, "crowd": 100, "files": 1}
+    ),
+    "files named that were not written again": field(
+        "subject", [{"name": "cleaned/a", "digest": {"sha256": "0" * 64}}]
+    ),
+    "a share of more than all": field("predicate.detectors", [detector(value=1.5, high=1.5)]),
+    "a share out of its interval": field("predicate.detectors", [detector(value=0.5, high=0.4)]),
+    "a share of no cases": field("predicate.detectors", [detector(on=0)]),
     "signed in the future": field("predicate.signed", (NOW + timedelta(days=2)).isoformat()),
 }
 
@@ -162,7 +181,7 @@ def test_few_matches_are_not_told_as_a_number(rows: int, told: int | None) -> No
 
 
 def test_what_weakens_a_card_is_said(past: Earlier) -> None:
-    statement = statement_of(past.run)
+    statement = statement_of(past.run, past.site.run_key())
     told = msgspec.structs.replace(
         statement.predicate,
         complete=False,

@@ -15,13 +15,19 @@ from msgspec import Meta
 from custodes.model import REASONS, OutcomeName, Reason
 
 __all__ = [
+    "CLEANED",
+    "COMMITMENT_TYPE",
     "FLOOR",
     "PAYLOAD_TYPE",
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "Cleaned",
+    "Commitment",
+    "Detector",
     "Examination",
     "ListCommitment",
     "Matches",
+    "Measure",
     "Statement",
     "Subject",
     "Tool",
@@ -31,6 +37,10 @@ __all__ = [
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "https://custodes.dev/card/v1"
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+COMMITMENT_TYPE: Final = "custodes-rows-1"
+CLEANED: Final = "cleaned/"
+"""The names of subjects that were written without the rows that left begin so."""
+
 FLOOR: Final = 10
 """Matches of fewer rows than this are not told as a number."""
 
@@ -38,11 +48,15 @@ SUBJECTS_MAX: Final = 1_000_000
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(max_length=1000)]
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A file that was examined. ``digest``: by algorithm; ``custodes-fingerprint-1`` covers its size and its first and last MiB."""
+    """A file that was examined, or one that was written without the rows that left.
+
+    ``digest``: by algorithm; ``custodes-fingerprint-1`` covers its size and its first and last MiB, ``sha256`` all of it.
+    """
 
     name: Text
     digest: dict[str, Sha256]
@@ -62,9 +76,13 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class ListCommitment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A list that was compared with: a version commits to its content without telling it. ``stale_since``: it was past its age when the run began."""
+    """A list that was compared with: a version commits to its content without telling it. ``stale_since``: it was past its age when the run began.
+
+    ``holder``: who made it, as the operator recorded it.
+    """
 
     id: Text
+    holder: Text = ""
     version: Text
     stale_since: Text = ""
 
@@ -85,6 +103,59 @@ def counted(rows: int, floor: int = FLOOR) -> Matches:
     return Matches(rows=rows) if rows >= floor else Matches(below=floor)
 
 
+class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a detector was worth where it was measured: ``value`` of ``on`` cases, with the interval that holds the true one in 95 of 100.
+
+    ``what``: on what, in words; ``at``: the threshold or the slice.
+    """
+
+    what: Text
+    of: Literal["precision", "recall"]
+    at: Text
+    value: Share
+    low: Share
+    high: Share
+    on: Annotated[int, Meta(gt=0)]
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.value <= self.high:
+            raise ValueError("a measured share lies in its interval")
+
+
+class Detector(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What finds images that are on no list byte by byte, and where it comes from. ``measured`` is empty where nobody measured it."""
+
+    name: Text
+    kind: Literal["near-hash", "encoder", "probe"]
+    version: Text
+    origin: Text
+    training_data: Text = ""
+    licence: Text = ""
+    known_findings: tuple[Text, ...] = ()
+    measured: tuple[Measure, ...] = ()
+
+
+class Commitment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The root of the Merkle tree over every row's salted outcome (docs/formats/row-proofs.md)."""
+
+    type: Literal["custodes-rows-1"] = COMMITMENT_TYPE
+    rows: Annotated[int, Meta(gt=0)]
+    root: Sha256
+
+
+class Cleaned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The dataset that was written without the rows that left: of them at most one in ``crowd`` matched. ``files``: so many of the subjects are its own."""
+
+    rows: Count
+    left: Count
+    crowd: Annotated[int, Meta(ge=2)]
+    files: Annotated[int, Meta(gt=0)]
+
+    def __post_init__(self) -> None:
+        if self.left > self.rows:
+            raise ValueError("more rows left than there were")
+
+
 class Examination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The predicate. ``outcomes`` and ``reasons`` each sum to ``rows``; ``coverage``: rows that each pass compared."""
 
@@ -103,6 +174,9 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     coverage: dict[Text, Count]
     matches: Matches
     matches_by_list: dict[Text, Matches]
+    detectors: tuple[Detector, ...] = ()
+    commitment: Commitment | None = None
+    cleaned: Cleaned | None = None
     recipients: tuple[Text, ...]
     demonstration: bool
     limits: tuple[Text, ...]
@@ -125,6 +199,10 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("more rows matched than there are")
         if not self.lists or not self.limits:
             raise ValueError("a card names its lists and its limits")
+        if self.commitment and (not self.complete or self.commitment.rows != self.rows):
+            raise ValueError("a commitment is to all rows")
+        if self.cleaned and (not self.complete or self.cleaned.rows != self.rows):
+            raise ValueError("what was written again had other rows")
         if _time(self.began) > _time(self.signed):
             raise ValueError("it was signed before it began")
 
@@ -153,6 +231,11 @@ class Statement(
     def __post_init__(self) -> None:
         if not 1 <= len(self.subject) <= SUBJECTS_MAX:
             raise ValueError(f"a card is about 1 to {SUBJECTS_MAX:,} files")
+        written = [each for each in self.subject if each.name.startswith(CLEANED)]
+        if len(written) != (self.predicate.cleaned.files if self.predicate.cleaned else 0):
+            raise ValueError("the files that were written again are not as many as it says")
+        if any("sha256" not in each.digest for each in written):
+            raise ValueError("a file that was written again has a digest of all of it")
 
     def encode(self) -> bytes:
         """The bytes that are signed: keys in a fixed order."""

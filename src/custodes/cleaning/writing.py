@@ -6,8 +6,9 @@ is whole, and is not made again. Killed at any point, it leaves no folder or the
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,16 +18,20 @@ import msgspec
 from custodes.durable import exclusive, make_folder, replace_file, sync_folder
 from custodes.errors import InputError, StorageError
 
-__all__ = ["NOTE", "Maker", "Note", "make_whole_folder", "whole"]
+__all__ = ["NOTE", "UNFINISHED", "Maker", "Note", "make_whole_folder", "names_digest", "whole"]
 
 NOTE: Final = "cleaning.json"
+UNFINISHED: Final = ".unfinished"
 
 Maker = Callable[[BinaryIO], None]
 """Writes one file."""
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a folder is made of, in sums. ``tag`` stands for the rows that leave, and tells nothing without the run key."""
+    """What a folder is made of, in sums. ``tag`` stands for the rows that leave, and tells nothing without the run key.
+
+    ``files`` and ``names`` (their ``names_digest``) are told by whoever makes the folder.
+    """
 
     format: str
     tool: str
@@ -35,6 +40,13 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     left: int
     crowd: int
     tag: str
+    files: int = 0
+    names: str = ""
+
+
+def names_digest(names: Iterable[str]) -> str:
+    """SHA-256 (hex) over the names of a folder's files, in their order as text."""
+    return hashlib.sha256(msgspec.json.encode(sorted(names))).hexdigest()
 
 
 def make_whole_folder(folder: Path, note: Note, files: Mapping[str, Maker]) -> None:
@@ -42,7 +54,8 @@ def make_whole_folder(folder: Path, note: Note, files: Mapping[str, Maker]) -> N
 
     Raises InputError where something else lies there, StorageError where it cannot be written.
     """
-    aside = folder.with_name(f"{folder.name}.unfinished")
+    aside = folder.with_name(folder.name + UNFINISHED)
+    note = msgspec.structs.replace(note, files=len(files), names=names_digest(files))
     content = msgspec.json.format(msgspec.json.encode(note), indent=1)
     if folder.exists():
         if _said(folder) == content:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from custodes.attest.verification import Verdict, verify_card
-from custodes.cards import CARD_NAME, write_card
+from custodes.cards import CARD_NAME, Beside, holders_of, statement_of, write_card
 from custodes.cli.options import as_json, config_option, config_unused, json_option, printable
 from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey
@@ -27,17 +27,26 @@ MARKS = {"passed": "ok    ", "failed": "FAILED", "note": "note  "}
 @click.option(
     "--out", type=PATH, default=None, metavar="FILE", help="Where the card is written (default: card.dsse.json in RUN)."
 )
+@click.option(
+    "--cleaned",
+    type=PATH,
+    default=None,
+    metavar="DIR",
+    help="The dataset as `custodes clean` wrote it again: the card names each of its files by SHA-256.",
+)
+@click.option("--sha256", is_flag=True, help="Read the files that were examined in full, and name them by SHA-256 too.")
 @config_option
 @json_option
-def attest(run: Path, out: Path | None, config: str | None, *, json_: bool) -> int:
+def attest(run: Path, out: Path | None, cleaned: Path | None, config: str | None, *, sha256: bool, json_: bool) -> int:
     """Sign a card of RUN: what was examined, with which lists, how it ended, and how much was out of reach. The key to verify it with is written beside it.
 
     It holds counts; matches of fewer than ten rows are not told as a number.
     """
     site = load_site(config)
-    key = site.signing_key()
+    key, run_key = site.signing_key(), site.run_key()
     path = out or run / CARD_NAME
-    beside = write_card(RunDirectory.open(run, site.run_key()), key, path)
+    told = Beside(holders=holders_of(site.lists()), written=cleaned, digested=sha256)
+    beside = write_card(statement_of(RunDirectory.open(run, run_key), run_key, told), key, path)
     if json_:
         as_json({"card": str(path), "key": str(beside), "signer": str(key.verifier)})
     else:

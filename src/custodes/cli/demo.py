@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cards import CARD_NAME, write_card
+from custodes.cards import CARD_NAME, Beside, holders_of, statement_of, write_card
 from custodes.cli.open import describe
 from custodes.cli.options import as_json, config_unused, json_option
 from custodes.cli.scan import conduct
@@ -44,7 +44,8 @@ def demo(directory: Path | None, *, rows: int, quiet: bool, json_: bool) -> None
         raise InputError(f"{home} is not empty", hint="choose another directory with --dir, or remove it")
     with demo_job(home, rows=rows) as job:
         report = conduct(job, quiet=quiet)
-        write_card(job.run, job.site.signing_key(), home / "run" / CARD_NAME)
+        told = Beside(holders=holders_of(job.site.lists()))
+        write_card(statement_of(job.run, job.site.run_key(), told), job.site.signing_key(), home / "run" / CARD_NAME)
     finding = first_finding(home)
     if json_:
         as_json(json_line(report))

@@ -16,7 +16,7 @@ import msgspec
 from custodes import __version__
 from custodes.errors import ConfigError, InputError
 
-__all__ = ["FORMAT", "ListUsed", "Manifest", "differences", "make_manifest"]
+__all__ = ["FORMAT", "ListUsed", "Manifest", "differences", "flatten", "make_manifest"]
 
 FORMAT = "custodes-run/1"
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from custodes.handover.finding import Measured
-from custodes.similar.measure import share
+from custodes.similar.measure import Level, Share, share
 from custodes.similar.probe import ProbeCard
 
-__all__ = ["JUDGED_MIN", "JudgedPhoto", "Precision", "cross_validated", "slices_of"]
+__all__ = ["JUDGED_MIN", "JudgedPhoto", "Precision", "cross_validated", "cross_validated_recall", "slices_of"]
 
 JUDGED_MIN: Final = 10
 """Slices of fewer judged photos are told to the authority alone."""
@@ -86,19 +86,26 @@ class Precision:
 
 def cross_validated(card: ProbeCard | None, score: float | None) -> tuple[Measured, ...]:
     """What cross-validation says of photos that the probe scores as high as this one, or higher."""
-    if card is None or score is None:
-        return ()
-    reached = [level for level in card.levels if level.threshold <= score and level.precision.of]
-    if not reached:
-        return ()
-    level = reached[-1]
-    return (
-        Measured(
-            slice=f"probe from {level.threshold}",
-            basis="cross-validation",
-            confirmed=level.precision.hits,
-            judged=level.precision.of,
-            low=round(level.precision.low, 4),
-            high=round(level.precision.high, 4),
-        ),
+    found = [_from(level.threshold, level.precision) for level in _reached(card, score) if level.precision.of]
+    return tuple(found[-1:])
+
+
+def cross_validated_recall(card: ProbeCard | None, least: float) -> tuple[Measured, ...]:
+    """Of photos that were confirmed, the share that cross-validation found at this score or higher."""
+    found = [_from(level.threshold, level.recall) for level in _reached(card, least) if level.recall.of]
+    return tuple(found[-1:])
+
+
+def _reached(card: ProbeCard | None, score: float | None) -> list[Level]:
+    return [level for level in card.levels if level.threshold <= score] if card and score is not None else []
+
+
+def _from(threshold: float, counted: Share) -> Measured:
+    return Measured(
+        slice=f"probe from {threshold}",
+        basis="cross-validation",
+        confirmed=counted.hits,
+        judged=counted.of,
+        low=round(counted.low, 4),
+        high=round(counted.high, 4),
     )

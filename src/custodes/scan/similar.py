@@ -23,7 +23,7 @@ from custodes.handover.verdicts import Ruling, Verdict
 from custodes.ledger.run import RunDirectory
 from custodes.model import Meaning
 from custodes.scan.labels import RowLabels
-from custodes.scan.precision import JudgedPhoto, Precision, cross_validated, slices_of
+from custodes.scan.precision import JudgedPhoto, Precision, cross_validated, cross_validated_recall, slices_of
 from custodes.scan.run import plan_of
 from custodes.scan.settings import SimilarAsked
 from custodes.scan.shard import Suspect, domain_of, finding_namer
@@ -243,6 +243,7 @@ def _selection(asked: Asked, ear: Ear, found: Suspects, sealing: _Sealing) -> Se
         waiting=asked.waiting,
         budget=asked.wanted.budget,
         precision=sealing.precision.told(),
+        recall=cross_validated_recall(asked.probe.taught.card if asked.probe else None, asked.wanted.least),
         drift=tuple(_drift_told(asked.shards, each) for each in drifting(ear.histograms)),
     )
     return Selection(suspects=suspects, scored=tuple(ear.scored.tolist()), photos=photos, told=told)

@@ -54,6 +54,7 @@ Int64s = npt.NDArray[np.int64]
 class Told(msgspec.Struct, frozen=True, kw_only=True):
     """What may be said of a scan: counts, and nothing of any row. ``waiting``: photos of earlier scans that are not judged yet: they take a part of the budget.
 
+    ``precision``: of suspects that were judged, by sort; ``recall``: of the probe, in cross-validation.
     ``suspects``: rows that were handed over, ``photos``: new ones among them; ``joined``: rows of photos that were handed over before; ``left_out``: candidate
     rows that the budget had no room for.
     """
@@ -70,6 +71,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     budget: int
     precision: tuple[Measured, ...]
+    recall: tuple[Measured, ...] = ()
     drift: tuple[dict[str, Any], ...]
 
 
