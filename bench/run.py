@@ -11,10 +11,12 @@ import subprocess
 
 from bytes_bench import bench_bytes
 from columns_bench import bench_columns
+from commit_bench import bench_commit
 from digests_bench import bench_crypto, bench_digests
 from drift_bench import bench_drift
 from funnel_bench import bench_funnel
 from lists_bench import bench_lists
+from log_bench import bench_log
 from membership_bench import bench_membership
 from rematch_bench import bench_rematch
 from search_bench import bench_search
@@ -35,6 +37,8 @@ BENCHES = {
     "lists": bench_lists,
     "bytes": bench_bytes,
     "serving": bench_serving,
+    "commit": bench_commit,
+    "log": bench_log,
     "similar": bench_similar,
     "funnel": bench_funnel,
 }

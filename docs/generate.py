@@ -18,7 +18,7 @@ import msgspec
 from custodes.authorities.settings import BundleSettings, ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
-from custodes.config import Authority, Places, Scan
+from custodes.config import Authority, Places, Scan, Signing
 from custodes.decoding import ImageLimits
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.routes.settings import CoopSettings, HotlineSettings, WebhookSettings
@@ -33,6 +33,7 @@ from custodes.scan.wording import OUTCOMES, PASSING, REASON_WORDS
 from custodes.services.limits import CallLimits
 from custodes.serving.settings import ServeSettings, Tenant
 from custodes.settings_text import settings_of
+from custodes.transparency.settings import LogSettings, WitnessSettings
 
 __all__ = ["commands", "commands_page", "configuration_page", "pages", "reasons_table"]
 
@@ -174,6 +175,11 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "To whom findings are sealed. Without a recipient nothing that could find something starts.",
     ),
     ("places", Places, "Where keys, lists and verdicts lie."),
+    (
+        "signing",
+        Signing,
+        "The token that holds the signing key, where it does not lie in a file: see [keys](../concepts/keys.md).",
+    ),
     ("scan", Scan, "How scans run. `--pass` and `--workers` override it for one command."),
     (
         "fetch",
@@ -211,6 +217,12 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         PolicySettings,
         "What a match leads to: see [meaning](../concepts/meaning.md).",
     ),
+    (
+        "log",
+        LogSettings,
+        "Who must have seen this site's transparency log before it is published: see [publish a log](../guides/publish-a-log.md).",
+    ),
+    ("log.witness", WitnessSettings, "The logs of others that this site witnesses, with `custodes log witness`."),
     (
         "shield",
         ShieldSettings,

@@ -19,6 +19,7 @@ from custodes.attest.statement import (
     CLEANED,
     PAYLOAD_TYPE,
     Cleaned,
+    Commitment,
     Detector,
     Examination,
     ListCommitment,
@@ -31,8 +32,9 @@ from custodes.attest.statement import (
 from custodes.attest.verification import card_bytes
 from custodes.cleaning.keep import dataset_digest
 from custodes.cleaning.output import output_digests
+from custodes.commitment.runs import commit_rows
 from custodes.crypto.dsse import pae
-from custodes.crypto.keys import RunKey, SigningKey
+from custodes.crypto.keys import RunKey, Signer
 from custodes.durable import replace_file
 from custodes.errors import InputError
 from custodes.handover.finding import Measured
@@ -91,16 +93,22 @@ def statement_of(run: RunDirectory, key: RunKey, beside: Beside = Beside()) -> S
     examined = tuple(_examined(file, digested=beside.digested) for file in plan.files)
     cleaned, written = _written(plan, report, beside.written) if beside.written else (None, ())
     told = _examination(run, report, beside)
+    committed = _commitment(run, key) if report.complete else None
     return Statement(
         subject=(*examined, *written),
         predicate=msgspec.structs.replace(
             told,
             detectors=tuple(_detectors(run, key)),
-            commitment=None,
+            commitment=committed,
             cleaned=cleaned,
-            limits=(*LIMITS, *([WRITTEN] if cleaned else [])),
+            limits=(*LIMITS, *([COMMITTED] if committed else []), *([WRITTEN] if cleaned else [])),
         ),
     )
+
+
+def _commitment(run: RunDirectory, key: RunKey) -> Commitment:
+    committed = commit_rows(run, key)
+    return Commitment(rows=committed.rows, root=committed.root.hex())
 
 
 def _examination(run: RunDirectory, report: RunReport, beside: Beside) -> Examination:
@@ -230,7 +238,7 @@ def _measure(measured: Measured, of: str) -> Measure:
 # -- the file
 
 
-def write_card(statement: Statement, key: SigningKey, path: Path) -> Path:
+def write_card(statement: Statement, key: Signer, path: Path) -> Path:
     """Sign a statement and write the card and, beside it, the key that it is verified with. Returns the key's place."""
     payload = statement.encode()
     replace_file(path, card_bytes(payload, key.sign(pae(PAYLOAD_TYPE, payload)), key.verifier))

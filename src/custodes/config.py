@@ -18,9 +18,10 @@ import msgspec
 from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.confine import keep_secrets
+from custodes.crypto.hardware import Pkcs11Signer, Token
 from custodes.crypto.keys import (
     RunKey,
-    SigningKey,
+    Signer,
     TransportKey,
     VerifierKey,
     create_keys,
@@ -36,6 +37,7 @@ from custodes.examine import Examiner
 from custodes.handover.settings import HandoverSettings
 from custodes.handover.verdicts import VerdictStore
 from custodes.jurisdictions import PolicySettings
+from custodes.keylife import earlier_keys, refuse_retired
 from custodes.ledger.manifest import ListUsed
 from custodes.lists.checks import ListChecks, Samples
 from custodes.lists.formats import check_map, read_entries
@@ -49,6 +51,7 @@ from custodes.serving.defence import Clock, Guard, Memory
 from custodes.serving.judge import Judge
 from custodes.serving.settings import ServeSettings
 from custodes.settings_text import configuration_text
+from custodes.transparency.settings import LogSettings
 
 __all__ = ["CONFIG_NAME", "Config", "Site", "create_site", "find_config", "load_site"]
 
@@ -77,6 +80,26 @@ class Places(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     verdicts: str = "verdicts"
 
 
+class Signing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[signing]``: the token (PKCS #11) that holds the key which this site signs with. Left out, the key is ``signing.key`` among the keys."""
+
+    pkcs11_module: str = ""
+    """Library of the token's maker, for example ``/usr/lib/softhsm/libsofthsm2.so``. Needs the extra ``custodes[pkcs11]``."""
+    token: str = ""
+    """Label of the token."""
+    key: str = ""
+    """Label of the key pair (Ed25519) in it."""
+    pin: str = ""
+    """File with the PIN, which nobody else may read."""
+    name: str = "custodes"
+    """Name of the key, for those who verify."""
+
+    def __post_init__(self) -> None:
+        needed = (self.pkcs11_module, self.token, self.key, self.pin)
+        if any(needed) and not all(needed):
+            raise ValueError("signing needs pkcs11_module, token, key and pin together")
+
+
 class Scan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[scan]``: how scans run."""
 
@@ -99,6 +122,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     authority: Authority = Authority()
     places: Places = Places()
+    signing: Signing = Signing()
     scan: Scan = Scan()
     fetch: FetchLimits = FetchLimits()
     image: ImageLimits = ImageLimits()
@@ -109,6 +133,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     maps: dict[str, dict[str, str]] = {}
     serve: ServeSettings = ServeSettings()
     handover: HandoverSettings = HandoverSettings()
+    log: LogSettings = LogSettings()
     shield: ShieldSettings = ShieldSettings()
 
     def __post_init__(self) -> None:
@@ -156,7 +181,7 @@ class Site:
 
     def run_key(self) -> RunKey:
         """The key that names findings."""
-        return load_run_key(self._keys / "run.key")
+        return load_run_key(self.keys / "run.key")
 
     def lists(self) -> ListStore:
         """The hash lists. How far each had come is remembered beside the configuration, apart from the lists.
@@ -169,7 +194,7 @@ class Site:
             samples=self._samples,
             memory=self.home / "lists.memory",
         )
-        return ListStore(self.home / self.config.places.lists, load_lists_key(self._keys / "lists.key"), rules)
+        return ListStore(self.home / self.config.places.lists, load_lists_key(self.keys / "lists.key"), rules)
 
     def list_settings(self, list_id: str) -> ListSettings:
         """What is configured of a list; for one that is not named, what is so for all."""
@@ -206,7 +231,7 @@ class Site:
 
     def judge(self, versions: Mapping[str, str]) -> Judge:
         """The matcher of the match service, with these versions of lists. It reads what tenants have found when it is first asked."""
-        serve, key = self.config.serve, load_lists_key(self._keys / "lists.key")
+        serve, key = self.config.serve, load_lists_key(self.keys / "lists.key")
         limits = [self.config.match.get(name, MatchSettings()).pdq_distance_bits for name in versions]
         clock = Clock(time.time, time.monotonic)
 
@@ -221,13 +246,27 @@ class Site:
 
     def transport_keys(self) -> list[TransportKey]:
         """What waits to be sent is locked under the first; the others were in use before."""
-        paths = [self._keys / "transport.key"]
+        paths = [self.keys / "transport.key"]
         paths += [self.home / text for text in self.config.handover.earlier_transport_keys]
         return [load_transport_key(path) for path in paths]
 
-    def signing_key(self) -> SigningKey:
-        """What this site signs with."""
-        return load_signing_key(self._keys / "signing.key")
+    def signing_key(self) -> Signer:
+        """What this site signs with. Raises ConfigError where it was succeeded or revoked."""
+        signer = self.signer()
+        refuse_retired(self.keys, signer.verifier)
+        return signer
+
+    def signer(self) -> Signer:
+        """As ``signing_key``, whatever was stated of the key since."""
+        signing = self.config.signing
+        if not signing.pkcs11_module:
+            return load_signing_key(self.keys / "signing.key")
+        where = Token(Path(signing.pkcs11_module), signing.token, signing.key, self.home / signing.pin)
+        return Pkcs11Signer(signing.name, where)
+
+    def earlier_keys(self) -> tuple[VerifierKey, ...]:
+        """The keys that this site signed with before."""
+        return earlier_keys(self.keys)
 
     def check_keys(self) -> None:
         """Raises ConfigError, naming it, where a key is missing that findings will be handed over with: now, and not when they have to be sent."""
@@ -258,7 +297,8 @@ class Site:
         return msgspec.structs.replace(base, **{name: value for name, value in changed.items() if value is not None})
 
     @property
-    def _keys(self) -> Path:
+    def keys(self) -> Path:
+        """The folder of the keys."""
         return self.home / self.config.places.keys
 
     @property

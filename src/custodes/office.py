@@ -149,7 +149,9 @@ class Office:
         self.who = settings.operator
         self.outbox = Outbox(state / "outbox", keys, pace)
         self.receipts = Receipts(state / "receipts", keys)
-        memory = CustodyMeans(memory=site.home / "custody.memory", signer=site.signing_key())
+        memory = CustodyMeans(
+            memory=site.home / "custody.memory", signer=site.signing_key(), trusted=site.earlier_keys()
+        )
         self.custody = Custody(state / "custody", memory)
         self.rule = TwoPerson(settings.two_person, [VerifierKey.parse(text) for text in settings.approvers])
 

@@ -24,6 +24,7 @@ from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
 from custodes.services.limits import CallLimits
 from custodes.serving.settings import ServeSettings
+from custodes.transparency.settings import LogSettings, WitnessSettings
 
 __all__ = ["Setting", "configuration_text", "settings_of"]
 
@@ -103,6 +104,8 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         handover=commented(HandoverSettings),
         cybertipline=commented(CyberTiplineSettings),
         serve=commented(ServeSettings),
+        log=commented(LogSettings),
+        witness=commented(WitnessSettings),
         shield=commented(ShieldSettings),
     )
 
@@ -125,6 +128,14 @@ demo = {demo}
 keys = "keys"
 lists = "lists"
 #verdicts = "verdicts"
+
+# [signing]: the token (PKCS #11) with the key that this site signs with; left out, the key is signing.key among the keys (docs/concepts/keys.md).
+#[signing]
+#pkcs11_module = "/usr/lib/softhsm/libsofthsm2.so"
+#token = "custodes"
+#key = "signing"
+#pin = "keys/token.pin"
+#name = "custodes"
 
 [scan]
 # Which passes a scan runs: "columns" compares the dataset's own digests (no network), "bytes" fetches or reads the images.
@@ -177,6 +188,14 @@ lists = "lists"
 # The match service (docs/guides/serve-matches.md). `custodes serve key NAME` makes the section of a tenant, [serve.tenants.NAME].
 [serve]
 {serve}
+
+# Who must have seen this site's transparency log before it is published (docs/guides/publish-a-log.md).
+[log]
+{log}
+
+# The logs of others that this site witnesses, with `custodes log witness`.
+[log.witness]
+{witness}
 
 # A detector at a third party's, for `custodes check --remote shield` alone (docs/concepts/authorities.md).
 [shield]

@@ -185,13 +185,14 @@ def test_what_weakens_a_card_is_said(past: Earlier) -> None:
     told = msgspec.structs.replace(
         statement.predicate,
         complete=False,
+        commitment=None,
         tool=msgspec.structs.replace(statement.predicate.tool, unsafe=("--unsafe-no-jail",)),
         lists=tuple(msgspec.structs.replace(used, stale_since="2020-01-01") for used in statement.predicate.lists),
     )
     verdict = checked(signed(msgspec.structs.replace(statement, predicate=told).encode()))
     assert verdict.passed
     notes = [check.name for check in verdict.checks if check.state == "note"]
-    assert notes == ["authority", "guards", "coverage", "lists", "reach"]
+    assert notes == ["authority", "guards", "coverage", "lists", "rows", "reach"]
 
 
 def test_a_card_holds_no_link_and_no_digest_of_a_row(past: Earlier, card: bytes) -> None:

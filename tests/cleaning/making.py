@@ -10,13 +10,15 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from custodes.cleaning.mask import Leaving
 from custodes.sources.base import Plan, SourceOptions
 from custodes.sources.source import plan
 
-FORMATS = ("parquet", "parquet images", "csv", "tsv", "jsonl", "csv.gz", "tar", "img2dataset")
+FORMATS = ("parquet", "parquet images", "csv", "tsv", "jsonl", "csv.gz", "tar", "tar.gz", "img2dataset", "folder")
 JPEG = b"\xff\xd8\xff"  # enough for an image by its first bytes; nothing here decodes
 CAPTIONS = ("a caption", 'with "quotes", and a comma', "two\nlines", "", "ärger 写真", "tab\there")
 
@@ -26,6 +28,9 @@ def made(folder: Path, form: str, seed: int) -> Plan:
     rng = random.Random(f"{form} {seed}")
     folder.mkdir()
     first = 0
+    if form == "folder":
+        _loose(folder, rng)
+        return planned(folder)
     for number in range(rng.randint(1, 3)):
         rows = rng.randint(1, 20)
         _file(folder / f"{number:05}", form, range(first, first + rows), rng)
@@ -50,7 +55,11 @@ def _file(path: Path, form: str, rows: range, rng: random.Random) -> None:
         lines = [json.dumps({"url": url(row), "caption": rng.choice(CAPTIONS), "hash": row * 7 - 50}) for row in rows]
         path.with_suffix(".jsonl").write_text("\n".join(lines) + rng.choice(["", "\n", "\n\n"]))
     else:
-        _tar(path.with_suffix(".tar"), rows, rng, ["", "long/" * 60, "写真/"] if form == "tar" else [""])
+        _tar(path.with_suffix(".tar"), rows, rng, [""] if form == "img2dataset" else ["", "long/" * 60, "写真/"])
+        if form == "tar.gz":
+            packed = gzip.compress(path.with_suffix(".tar").read_bytes())
+            path.with_suffix(".tar").unlink()
+            path.with_suffix(".tar.gz").write_bytes(packed)
         if form == "img2dataset":
             keys = [f"{row:05}" for row in rows] + ["failed"]
             table = pa.table({"key": keys, "url": [url(row) for row in rows] + ["http://a.test/gone"]})
@@ -113,12 +122,27 @@ def _tar(path: Path, rows: range, rng: random.Random, folders: list[str]) -> Non
                 archive.addfile(info, io.BytesIO(data))
 
 
+def _loose(folder: Path, rng: random.Random) -> None:
+    """Images in folders, some with captions; keys with two images; and what is neither."""
+    for at in ("", "a", "a/b", "写真", ".hidden"):
+        (folder / at).mkdir(exist_ok=True)
+        for row in range(rng.randint(0, 6)):
+            for suffix in rng.choice([[".jpg"], [".jpg", ".txt"], [".jpg", ".png", ".json"]]):
+                image = suffix in (".jpg", ".png")
+                data = rng.randbytes(rng.randint(1, 1200))
+                (folder / at / f"{row:03}{suffix}").write_bytes(JPEG + data if image else data)
+    (folder / "image.jpg").write_bytes(JPEG)
+    (folder / "read me.txt").write_text("about the images")
+    (folder / "cleaning.json").write_text("the note of an earlier cleaning")
+    (folder / "link.jpg").symlink_to("image.jpg")
+
+
 def seen(folder: Path) -> dict[str, Any]:
     """Each file as an independent reader sees it: what is no row, and its rows."""
     return {
         str(path.relative_to(folder)): _seen(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.suffix != ".note"
+        if path.is_file() and not path.is_symlink()
     }
 
 
@@ -128,7 +152,7 @@ def _seen(path: Path) -> Any:
         table = file.read()
         rows = [json.dumps(row, default=repr) for row in table.to_pylist()]
         return {"head": (file.schema_arrow, dict(file.schema_arrow.metadata or {}), _codecs(file)), "rows": rows}
-    if path.suffix == ".tar":
+    if path.name.endswith((".tar", ".tar.gz")):
         with tarfile.open(path) as archive:
             return {"members": [(m.name, m.mtime, m.size, archive.extractfile(m).read()) for m in archive]}  # type: ignore[union-attr]
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -138,3 +162,8 @@ def _seen(path: Path) -> Any:
 def _codecs(file: pq.ParquetFile) -> set[str]:
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
     return {group.column(column).compression for group in groups for column in range(group.num_columns)}
+
+
+def going(left: Any) -> Leaving:
+    """Rows that leave, for nothing but what writes them."""
+    return Leaving(left, np.zeros_like(left), left, np.zeros(len(left), np.int64))

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from custodes.cleaning import writing
 from custodes.cleaning.job import write_dataset
 from custodes.cleaning.mask import Choice, Leaving
 from custodes.cleaning.writing import Note, make_whole_folder
 from custodes.crypto.keys import RunKey
 from custodes.errors import InputError, StorageError
 from custodes.sources.base import Plan
-from tests.cleaning.making import made, seen
+from tests.cleaning.making import going, made, seen
 
 KEY = RunKey(bytes(range(32)))
-NOTE = Note(format="f", tool="t", dataset="d", rows=1, left=0, crowd=2, tag="t")
+NOTE = Note(format="f", tool="t", dataset="d", rows=1, left=0, crowd=2, reasons=(), tag="t")
 
 
 def half(planned: Plan) -> Leaving:
     left = np.arange(planned.rows) % 2 == 0
-    return Leaving(left, left)
+    return going(left)
 
 
 def killed_at(step: int, planned: Plan, out: Path) -> bool:
@@ -52,7 +53,7 @@ def killed_at(step: int, planned: Plan, out: Path) -> bool:
     return os.WIFSIGNALED(status)
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "tar"])
+@pytest.mark.parametrize("form", ["parquet", "parquet images", "csv", "jsonl", "tar", "img2dataset", "folder"])
 def test_killed_at_any_point_there_is_none_or_the_whole_and_it_goes_on(tmp_path: Path, form: str) -> None:
     planned = made(tmp_path / "old", form, 5)
     write_dataset(planned, half(planned), Choice(), tmp_path / "whole", KEY)
@@ -71,6 +72,21 @@ def test_killed_at_any_point_there_is_none_or_the_whole_and_it_goes_on(tmp_path:
     assert seen(out) == seen(tmp_path / "whole")
 
 
+def test_were_files_written_under_their_names_a_half_one_would_pass_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = made(tmp_path / "old", "csv", 5)
+    write_dataset(planned, half(planned), Choice(), tmp_path / "whole", KEY)
+    monkeypatch.setattr(writing, "whole", lambda path: path.open("wb"))
+    halves = 0
+    for step in range(1, 40):
+        out = tmp_path / f"new {step}"
+        if killed_at(step, planned, out):
+            write_dataset(planned, half(planned), Choice(), out, KEY)
+            halves += seen_bytes(out) != seen_bytes(tmp_path / "whole")
+    assert halves
+
+
 def seen_bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -82,10 +98,10 @@ def test_what_was_made_already_is_left_and_anything_else_is_refused(tmp_path: Pa
         write_dataset(planned, half(planned), Choice(), out, KEY)
     none = np.zeros(planned.rows, dtype=np.bool_)
     with pytest.raises(InputError, match="is there already"):
-        write_dataset(planned, Leaving(none, none), Choice(), out, KEY)
+        write_dataset(planned, going(none), Choice(), out, KEY)
     out.rename(tmp_path / "new.unfinished")
     with pytest.raises(InputError, match="was begun with another"):
-        write_dataset(planned, Leaving(none, none), Choice(), out, KEY)
+        write_dataset(planned, going(none), Choice(), out, KEY)
     (tmp_path / "new.unfinished").rename(out)
     (out / "cleaning.json").unlink()
     with pytest.raises(InputError, match="is there already"):
@@ -104,7 +120,7 @@ def test_files_that_are_whole_are_not_made_again_and_a_half_one_is(tmp_path: Pat
     with pytest.raises(StorageError, match="No space left"):
         make_whole_folder(tmp_path / "new", NOTE, {"a": makes("a"), "below/b": stops})
     assert not (tmp_path / "new").exists()
-    (tmp_path / "new.unfinished" / "below" / ".b.aside").write_bytes(b"half of what is longer")
+    (tmp_path / "new.unfinished" / "below" / ".custodes.aside").write_bytes(b"half of what is longer")
     make_whole_folder(tmp_path / "new", NOTE, {"a": makes("a"), "below/b": makes("b")})
     assert calls == ["a", "b"]
     assert seen_bytes(tmp_path / "new").keys() == {"a", "below/b", "cleaning.json"}

@@ -14,7 +14,7 @@ from custodes.cleaning.output import output_digests
 from custodes.cleaning.writing import NOTE, Note, make_whole_folder
 from custodes.errors import InputError
 
-NOTE_OF_IT = Note(format="f", tool="t", dataset="d", rows=5, left=2, crowd=2, tag="t")
+NOTE_OF_IT = Note(format="f", tool="t", dataset="d", rows=5, left=2, crowd=2, reasons=(), tag="t")
 FILES = {"a.csv": b"one", "below/b.csv": b"two", "below/empty.csv": b""}
 
 

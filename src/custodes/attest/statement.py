@@ -47,9 +47,12 @@ FLOOR: Final = 10
 SUBJECTS_MAX: Final = 1_000_000
 
 Count = Annotated[int, Meta(ge=0)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]  # "$" alone lets a line feed follow
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(max_length=1000)]
+Moment = Annotated[
+    str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$", max_length=32)
+]
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -161,8 +164,8 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     run: Text
     dataset: Text
-    began: str
-    signed: str
+    began: Moment
+    signed: Moment
     tool: Tool
     lists: tuple[ListCommitment, ...]
     passes: tuple[Literal["columns", "bytes", "similar"], ...]

@@ -6,16 +6,15 @@ card which did not verify is shown.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 import msgspec
 
 from custodes.attest.statement import PAYLOAD_TYPE, Examination, Statement
-from custodes.crypto.dsse import verify
+from custodes.crypto.dsse import Verified, document, is_document, verify
 from custodes.crypto.keys import VerifierKey
 from custodes.errors import ConfigError, InputError
 from custodes.model import OutcomeName
@@ -38,16 +37,27 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All checks, in order. ``statement``: only where none failed."""
+    """All checks, in order. ``statement``: only where none failed. ``key``: which of the trusted keys signed."""
 
     checks: tuple[Check, ...]
     statement: Statement | None
-    signer: str = ""
+    key: VerifierKey | None = None
 
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
         return self.statement is not None
+
+    @property
+    def signer(self) -> str:
+        """Who signed, by name."""
+        return self.key.name if self.key else ""
+
+    def and_checks(self, more: Iterable[Check]) -> Verdict:
+        """The same with more checks, which may fail it."""
+        added = tuple(more)
+        failed = any(check.state == "failed" for check in added)
+        return replace(self, checks=(*self.checks, *added), statement=None if failed else self.statement)
 
 
 def verify_card(envelope: bytes, keys: Sequence[VerifierKey], now: datetime | None = None) -> Verdict:
@@ -57,10 +67,11 @@ def verify_card(envelope: bytes, keys: Sequence[VerifierKey], now: datetime | No
             "there is no key to verify a card with", hint="get it from the signer, by a way that you trust"
         )
     try:
-        payload, key = verify(envelope, PAYLOAD_TYPE, keys)
+        verified = verify(envelope, PAYLOAD_TYPE, keys)
     except InputError as error:
         return Verdict((Check("signature", "failed", f"{error}: nothing of it can be believed"),), None)
-    if not _as_written(envelope, payload, key):
+    payload, key = verified
+    if not _as_written(envelope, verified):
         return Verdict((Check("signature", "failed", "the file was changed around what was signed"),), None)
     signed = Check("signature", "passed", f"{key.name} signed exactly these bytes")
     try:
@@ -74,30 +85,17 @@ def verify_card(envelope: bytes, keys: Sequence[VerifierKey], now: datetime | No
     if statement.encode() != payload:
         return Verdict((signed, Check("statement", "failed", "it is not written as a card is written")), None)
     told = statement.predicate
-    checks = [
-        signed,
-        Check("statement", "passed", "outcomes and reasons sum to the rows"),
-        *_times(told, now or datetime.now(UTC)),
-        *_notes(told),
-    ]
-    failed = any(check.state == "failed" for check in checks)
-    return Verdict(tuple(checks), None if failed else statement, key.name)
+    sums = Check("statement", "passed", "outcomes and reasons sum to the rows")
+    return Verdict((signed, sums), statement, key).and_checks([*_times(told, now or datetime.now(UTC)), *_notes(told)])
 
 
 def card_bytes(payload: bytes, signature: bytes, key: VerifierKey) -> bytes:
-    """The one way in which a card is written: what DSSE leaves open (spaces, order, spelling, hints) is as here."""
-    keyid = f"{key.name}+{key.key_id.hex()}"
-    document = {
-        "payload": base64.b64encode(payload).decode(),
-        "payloadType": PAYLOAD_TYPE,
-        "signatures": [{"sig": base64.b64encode(signature).decode(), "keyid": keyid}],
-    }
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    """The one way in which a card is written."""
+    return document(PAYLOAD_TYPE, payload, signature, key)
 
 
-def _as_written(envelope: bytes, payload: bytes, key: VerifierKey) -> bool:
-    signatures = msgspec.json.decode(envelope)["signatures"]
-    return len(signatures) == 1 and envelope == card_bytes(payload, base64.b64decode(signatures[0]["sig"]), key)
+def _as_written(envelope: bytes, verified: Verified) -> bool:
+    return is_document(envelope, PAYLOAD_TYPE, verified)
 
 
 def _times(told: Examination, now: datetime) -> Iterator[Check]:
@@ -117,5 +115,10 @@ def _notes(told: Examination) -> Iterator[Check]:
     for used in told.lists:
         if used.stale_since:
             yield Check("lists", "note", f"list {used.id} was past its age")
+    for one in told.detectors:
+        if one.kind != "near-hash" and not one.measured:
+            yield Check("detectors", "note", f"how much {one.name} finds was not measured")
+    if told.commitment is None:
+        yield Check("rows", "note", "it commits to no outcome of a row: an auditor has nothing to challenge")
     away = told.rows - told.outcomes[OutcomeName.EXAMINED]
     yield Check("reach", "note", f"{away:,} of {told.rows:,} rows were not examined")

@@ -1,7 +1,7 @@
 """The keep list: the keys of the rows that stay, sorted, each once; for those who hold an old copy. Format: docs/formats/keep-metadata.md.
 
-A row is named by its key where every row has one and none stands both on a row that stays and on one that leaves; else by its number, and then the list
-fits exactly that dataset. What is on no list leaves: a row that came later leaves, too.
+A row is named by its key (an image of a folder by the name of its file) where every row has one and none stands both on a row that stays and on one that
+leaves; else by its number, and then the list fits exactly that dataset. What is on no list leaves: a row that came later leaves, too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from custodes.cleaning.mask import Flags
 from custodes.errors import InputError, SourceError
-from custodes.sources.base import Plan, SourceOptions
-from custodes.sources.source import read_links
+from custodes.sources.base import Format, Plan, SourceOptions
+from custodes.sources.source import read_links, row_details
 
 __all__ = ["Keep", "dataset_digest", "keep_header", "keys_that_stay", "rows_that_stay", "stays_by", "write_keep"]
 
@@ -29,10 +29,10 @@ _HEADER: Final = b"custodes-keep"
 
 
 class Keep(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a keep list says of itself. ``keys``: ``column`` or ``row``; ``options``: how the dataset was read; ``rows``: how many it had."""
+    """What a keep list says of itself. ``keys``: ``column``, ``name`` or ``row``; ``options``: how the dataset was read; ``rows``: how many it had."""
 
     format: Literal["custodes-keep/1"] = FORMAT
-    keys: Literal["column", "row"]
+    keys: Literal["column", "name", "row"]
     dataset: str
     rows: int
     crowd: int
@@ -79,6 +79,10 @@ def _keys(plan: Plan) -> Iterator[tuple[int, Any]]:
     """The keys of each shard as text, with the number of its first row; None where the dataset has none."""
     first = 0
     for shard in plan.shards:
+        if plan.format is Format.FOLDER:
+            names = [each.name for each in row_details(plan, shard, range(shard.rows))]
+            yield shard.first_row, pa.array(names, pa.large_string())
+            continue
         batch = read_links(plan, shard, (), with_urls=True)
         yield first, None if batch.key is None else _as_text(batch.key)
         first += batch.rows
@@ -116,7 +120,12 @@ def stays_by(path: Path, plan: Plan) -> tuple[Keep, Flags]:
         listed = pq.read_table(path)["key"].combine_chunks()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read", hint="copy it anew") from error
-    return keep, _by_key(listed, plan) if keep.keys == "column" else _by_number(listed, keep, plan)
+    if (keep.keys == "name") != (plan.format is Format.FOLDER):
+        raise InputError(
+            "the keep list is one of a folder of images, or this copy is one, and not both",
+            hint="use the list of this dataset",
+        )
+    return keep, _by_number(listed, keep, plan) if keep.keys == "row" else _by_key(listed, plan)
 
 
 def _by_key(listed: Any, plan: Plan) -> Flags:

@@ -16,8 +16,9 @@ import msgspec
 
 from custodes.cleaning.writing import NOTE, UNFINISHED, Note, names_digest
 from custodes.errors import InputError
+from custodes.sources.files import check_name
 
-__all__ = ["output_digests"]
+__all__ = ["digests_of", "output_digests"]
 
 _OPEN_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -40,6 +41,11 @@ def output_digests(folder: Path) -> tuple[Note, dict[str, str]]:
     return note, {name: _digest(path) for name, path in paths.items()}
 
 
+def digests_of(folder: Path) -> dict[str, str]:
+    """The SHA-256 (hex) of each file that is in the folder now, by its path below it. Whether these are all is for the caller."""
+    return {name: _digest(path) for name, path in sorted(_files(folder))}
+
+
 def _note(folder: Path) -> Note:
     try:
         return msgspec.json.decode((folder / NOTE).read_bytes(), type=Note)
@@ -59,7 +65,8 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
             if stat.S_ISDIR(kind):
                 continue
             below = str(path.relative_to(folder))
-            if not stat.S_ISREG(kind) or not below.isprintable():
+            check_name(str(path))
+            if not stat.S_ISREG(kind):
                 raise InputError(f"{folder} holds something that is no plain file", hint="remove what does not belong")
             yield below, path
 

@@ -1,33 +1,44 @@
-"""What a run knows of each row of its dataset, in memory: the outcome, whether it was found, and hashes of its link and photo under the run key.
+"""What a run knows of each row of its dataset, in memory: the outcome, whether it was found, whether another image lay there than the dataset says, and
+hashes of its link and photo under the run key.
 
-About 18 bytes a row are held. What was found is told by the caller, as places: nothing at rest says it.
+About 20 bytes a row are held. What was found is told by the caller, as places: nothing at rest says it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from custodes.cleaning.mask import OUTCOMES, Names, Rows
+from custodes.cleaning.mask import OUTCOMES, Flags, Names, Rows
 from custodes.crypto.keys import RunKey
 from custodes.errors import InputError, InternalError, SourceError
+from custodes.ledger.rows import digest_arrays
 from custodes.ledger.run import RunDirectory, ShardRecord
 from custodes.model import Outcome, Reason
 from custodes.sources.base import LinkBatch, Plan
 from custodes.sources.files import shown
 from custodes.sources.source import read_links
 
-__all__ = ["rows_of"]
+__all__ = ["Between", "Place", "check_says_digests", "rows_of"]
 
 Place = tuple[str, int]
 """A file of the plan, and a row in it."""
 
+Between = tuple[datetime, datetime]
+"""When the first and the last of some images were fetched."""
 
-def rows_of(run: RunDirectory, plan: Plan, found: Iterable[Place], key: RunKey) -> Rows:
-    """Every row of a finished run. Raises InputError for one that is not finished, SourceError where the dataset is gone or changed."""
+
+def rows_of(run: RunDirectory, plan: Plan, found: Iterable[Place], key: RunKey) -> tuple[Rows, Between | None]:
+    """Every row of a finished run, ruled by nothing; and when the swapped images among them were seen.
+
+    Raises InputError for a run that is not finished, SourceError where the dataset is gone or changed.
+    """
     latest = run.latest()
     if run.manifest.settings.get("limit") is not None or set(latest) != {shard.index for shard in plan.shards}:
         raise InputError(
@@ -37,10 +48,22 @@ def rows_of(run: RunDirectory, plan: Plan, found: Iterable[Place], key: RunKey) 
     parts = [namer.of_shard(run, latest[shard.index]) for shard in plan.shards]
     sizes = [0] * len(plan.files)
     for shard, part in zip(plan.shards, parts, strict=True):
-        sizes[shard.file] += len(part[0])
+        sizes[shard.file] += len(part.outcomes)
     starts = tuple(int(start) for start in np.cumsum([0, *sizes]))
-    outcomes, links, photos = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Rows(starts, outcomes, _flags(plan, starts, found), links, photos)
+    outcomes, links, photos, swapped = (
+        np.concatenate(column) for column in zip(*(part[:4] for part in parts), strict=True)
+    )
+    seen = [moment for part in parts for moment in part.seen]
+    flagged = _flags(plan, starts, found)
+    rows = Rows(starts, outcomes, flagged, links, photos, swapped, np.zeros_like(flagged))
+    return rows, (min(seen), max(seen)) if seen else None
+
+
+def check_says_digests(plan: Plan) -> None:
+    """Raise InputError for a dataset of which nobody can say that an image was swapped."""
+    if plan.holds_images or not plan.columns.digest_columns():
+        problem = "holds its images itself" if plan.holds_images else "has no column with digests of its images"
+        raise InputError(f"no image can be known to be swapped: the dataset {problem}", hint="leave --drop swapped out")
 
 
 def _flags(plan: Plan, starts: tuple[int, ...], found: Iterable[Place]) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -57,6 +80,16 @@ def _flags(plan: Plan, starts: tuple[int, ...], found: Iterable[Place]) -> np.nd
 _OUTCOME = {reason: OUTCOMES.index(Outcome(reason).name) for reason in Reason}
 
 
+class _Part(NamedTuple):
+    """A shard. ``seen``: when the first and the last swapped image of it were fetched, as far as it is known."""
+
+    outcomes: np.ndarray[Any, Any]
+    links: Names
+    photos: Names
+    swapped: Flags
+    seen: tuple[datetime, ...]
+
+
 class _Namer:
     """Hashes of links and photos, under the run key."""
 
@@ -64,8 +97,8 @@ class _Namer:
         self._plan = plan
         self._link, self._photo, self._row = (key.naming(f"cleaning {what}") for what in ("link", "photo", "row"))
 
-    def of_shard(self, run: RunDirectory, record: ShardRecord) -> tuple[np.ndarray[Any, Any], Names, Names]:
-        """Outcomes, links and photos of a shard."""
+    def of_shard(self, run: RunDirectory, record: ShardRecord) -> _Part:
+        """What is held of a shard."""
         shard, table = self._plan.shards[record.shard], run.rows(record)
         batch = read_links(self._plan, shard, tuple(self._plan.columns.digest_columns()), with_urls=True)
         if batch.rows != table.num_rows:
@@ -77,7 +110,8 @@ class _Namer:
         photos = _hashed(self._photo, list(_digests(batch, table)))
         photos = np.where(photos == 0, links, photos)  # no digest: the link names it best
         rows = _hashed(self._row, [msgspec.json.encode([record.shard, row]) for row in range(batch.rows)])
-        return outcomes, links, np.where(photos == 0, rows, photos)
+        swapped = _swapped(self._plan, batch, table)
+        return _Part(outcomes, links, np.where(photos == 0, rows, photos), swapped, _ends(table, swapped))
 
 
 def _hashed(name: Callable[..., bytes], values: list[bytes | None]) -> Names:
@@ -92,3 +126,26 @@ def _digests(batch: LinkBatch, table: Any) -> Iterator[bytes | None]:
         for row, code in zip(digested.items.tolist(), digested.codes, strict=True):
             seen[row] = code.tobytes()
     yield from seen
+
+
+def _swapped(plan: Plan, batch: LinkBatch, table: Any) -> Flags:
+    """The rows whose link gave an image with another digest than the dataset says.
+
+    A dataset that holds its images says the digests of originals, and may well hold them smaller (img2dataset).
+    """
+    swapped = np.zeros(batch.rows, dtype=np.bool_)
+    if plan.holds_images:
+        return swapped
+    for kind, (items, codes, *_) in digest_arrays(table).items():
+        if kind in batch.digests:
+            said = batch.digests[kind]
+            _, here, there = np.intersect1d(items, said.items, assume_unique=True, return_indices=True)
+            swapped[items[here]] |= (codes[here] != said.codes[there]).any(axis=1)
+    return swapped
+
+
+def _ends(table: Any, some: Flags) -> tuple[datetime, ...]:
+    if "fetched_at" not in table.column_names:
+        return ()
+    ends = pc.min_max(table["fetched_at"].filter(pa.array(some))).as_py()
+    return tuple(moment for moment in ends.values() if moment is not None)

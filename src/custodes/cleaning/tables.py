@@ -5,6 +5,7 @@ A row group is held in memory while it is written. What a reader does not see ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,18 +14,27 @@ import pyarrow.parquet as pq
 
 from custodes.cleaning.mask import Flags
 from custodes.errors import SourceError
+from custodes.sources.columns import listed
 from custodes.sources.files import open_file, reading, shown
 
-__all__ = ["column_of", "write_table"]
+__all__ = ["check_columns", "columns_of", "write_table"]
 
 
-def column_of(path: str, name: str) -> list[Any]:
-    """All values of one column. Raises SourceError where there is none of that name."""
-    with open_file(path) as file, reading(path), pq.ParquetFile(file) as table:
-        if name not in table.schema_arrow.names:
-            raise SourceError(f"{shown(path)} has no column {name!r}")
-        values: list[Any] = table.read(columns=[name], use_threads=False)[name].to_pylist()
-        return values
+def check_columns(path: str, names: Sequence[str]) -> None:
+    """Raise SourceError for a column that the table has not, or has twice."""
+    with open_file(path) as file, reading(path):
+        there = pq.read_schema(file).names
+    for name in names:
+        if there.count(name) != 1:
+            raise SourceError(f"{shown(path)} has not one column {name!r}; its columns are {listed(there)}")
+
+
+def columns_of(path: str, names: Sequence[str]) -> dict[str, list[Any]]:
+    """All values of some columns. Raises SourceError for one that is not there."""
+    check_columns(path, names)
+    with open_file(path) as file, reading(path):
+        held = pq.read_table(file, columns=list(names), use_threads=False)
+        return {name: held[name].to_pylist() for name in names}
 
 
 def write_table(path: str, stay: Flags, target: BinaryIO) -> None:

@@ -18,10 +18,12 @@ import msgspec
 from custodes.durable import exclusive, make_folder, replace_file, sync_folder
 from custodes.errors import InputError, StorageError
 
-__all__ = ["NOTE", "UNFINISHED", "Maker", "Note", "make_whole_folder", "names_digest", "whole"]
+__all__ = ["ASIDE", "NOTE", "UNFINISHED", "Maker", "Note", "make_whole_folder", "names_digest", "whole"]
 
 NOTE: Final = "cleaning.json"
 UNFINISHED: Final = ".unfinished"
+
+ASIDE: Final = ".custodes.aside"
 
 Maker = Callable[[BinaryIO], None]
 """Writes one file."""
@@ -30,6 +32,7 @@ Maker = Callable[[BinaryIO], None]
 class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a folder is made of, in sums. ``tag`` stands for the rows that leave, and tells nothing without the run key.
 
+    ``reasons``: the public ones for which rows leave; none is told of a folder that was made by a keep list, which does not say them.
     ``files`` and ``names`` (their ``names_digest``) are told by whoever makes the folder.
     """
 
@@ -39,6 +42,7 @@ class Note(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     rows: int
     left: int
     crowd: int
+    reasons: tuple[str, ...]
     tag: str
     files: int = 0
     names: str = ""
@@ -97,7 +101,7 @@ def _said(folder: Path) -> bytes | None:
 @contextmanager
 def whole(path: Path) -> Iterator[BinaryIO]:
     """A file that has its name when it is whole and durable. Raises StorageError; then it has not."""
-    aside = path.with_name(f".{path.name}.aside")
+    aside = path.with_name(ASIDE)  # one file is written at a time, and a name may be as long as names may be
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(aside, flags, 0o600), "w+b") as file:

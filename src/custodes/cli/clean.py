@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import msgspec
 
+from custodes.cleaning.copies import Copies
 from custodes.cleaning.job import KEEP_NAME, Summed, apply_keep, keep_of, summed, write_dataset
-from custodes.cleaning.keep import keep_header
+from custodes.cleaning.keep import keep_header, stays_by
 from custodes.cleaning.mask import Choice, leaving
-from custodes.cleaning.rows import rows_of
+from custodes.cleaning.rows import check_says_digests, rows_of
+from custodes.cleaning.rules import Rule, ruled_by, words_of
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import Site, load_site
 from custodes.model import OutcomeName
@@ -19,7 +24,8 @@ from custodes.sources.source import plan
 
 __all__ = ["clean"]
 
-DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value)
+SWAPPED = "swapped"
+DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value, SWAPPED)
 
 
 @click.command()
@@ -43,7 +49,23 @@ DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value)
     "--drop",
     type=click.Choice(DROPS),
     multiple=True,
-    help="Rows that ended so leave, too (undecodable ones always do).",
+    help="Rows that ended so leave, too (undecodable ones always do); swapped: whose link gave another image than the dataset says.",
+)
+@click.option(
+    "--drop-above",
+    "above",
+    type=(str, float),
+    multiple=True,
+    metavar="COLUMN THRESHOLD",
+    help="Rows with more than THRESHOLD in COLUMN leave, too, as with: punsafe 0.45.",
+)
+@click.option(
+    "--drop-words",
+    "words",
+    type=(click.Path(path_type=Path), str, float),
+    multiple=True,
+    metavar="FILE COLUMN THRESHOLD",
+    help="Rows with more than THRESHOLD in COLUMN and a word of FILE in the caption leave, too.",
 )
 @click.option(
     "--decoys",
@@ -61,6 +83,13 @@ DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value)
     metavar="N",
     help="Refuse if more than one in N that leave matched.",
 )
+@click.option(
+    "--after",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="KEEP",
+    help="The keep list of an earlier release: what left then leaves again, and the crowd is counted among what leaves anew, too.",
+)
 @config_option
 @json_option
 def clean(
@@ -68,16 +97,30 @@ def clean(
     out: Path,
     keep: Path | None,
     drop: tuple[str, ...],
+    above: tuple[tuple[str, float], ...],
+    words: tuple[tuple[Path, str, float], ...],
     decoys: float,
     crowd: int,
+    after: Path | None,
     config: str | None,
     *,
     keep_only: bool,
     json_: bool,
 ) -> None:
     """Write the dataset of RUN again without the rows that matched, others that hide which these were, and those that do not decode."""
-    choice = Choice(drop=tuple(OutcomeName(name) for name in drop), decoys=decoys, crowd=crowd)
-    sums = of_run(load_site(config), run, out, choice, keep_only) if keep is None else of_copy(keep, run, out)
+    rules = (
+        *(Rule(column, threshold) for column, threshold in above),
+        *(Rule(column, threshold, words_of(file)) for file, column, threshold in words),
+    )
+    choice = Choice(
+        drop=tuple(OutcomeName(name) for name in drop if name != SWAPPED),
+        drop_swapped=SWAPPED in drop,
+        rules=tuple(map(str, rules)),
+        decoys=decoys,
+        crowd=crowd,
+    )
+    chosen = Chosen(choice, rules, after, keep_only)
+    sums = of_run(load_site(config), run, out, chosen) if keep is None else of_copy(keep, run, out)
     if json_:
         as_json(sums)
     else:
@@ -85,16 +128,31 @@ def clean(
             click.echo(printable(line))
 
 
-def of_run(site: Site, path: Path, out: Path, choice: Choice, keep_only: bool) -> Summed:
+class Chosen(NamedTuple):
+    """What is to leave, and whether only a keep list is written."""
+
+    choice: Choice
+    rules: tuple[Rule, ...]
+    after: Path | None
+    keep_only: bool
+
+
+def of_run(site: Site, path: Path, out: Path, chosen: Chosen) -> Summed:
     """Compare again in memory what the run keeps, and write what stays."""
-    told, key = told_of(site, path), site.run_key()
+    told, key, choice = told_of(site, path), site.run_key(), chosen.choice
     run = told.runs[0]
     planned = plan_of(run.manifest)
+    if choice.drop_swapped:
+        check_says_digests(planned)
+    earlier = None if chosen.after is None else ~stays_by(chosen.after, planned)[1]
     places = ((place.file, place.row) for incident in told.incidents for place in incident.places)
-    rows = rows_of(run, planned, places, key)
-    found = leaving(rows, choice)
-    (keep_of if keep_only else write_dataset)(planned, found, choice, out.absolute(), key)
-    return summed(out, rows, found, choice)
+    rows, swapped_between = rows_of(run, planned, places, key)
+    ruled = ruled_by(planned, chosen.rules, len(rows.outcomes))
+    rows = dataclasses.replace(rows, ruled=ruled.left)
+    found = leaving(rows, choice, Copies(run, planned, rows.starts).near, earlier)
+    (keep_of if chosen.keep_only else write_dataset)(planned, found, choice, out.absolute(), key)
+    sums = summed(rows, found, choice, ruled.unknown)
+    return msgspec.structs.replace(sums, out=str(out), swapped_between=swapped_between)
 
 
 def of_copy(keep: Path, copy: Path, out: Path) -> Summed:
@@ -109,8 +167,20 @@ def in_words(sums: Summed) -> list[str]:
     by = ", ".join(f"{number:,} {name}" for name, number in sums.left_by_outcome.items())
     lines = [
         f"{sums.left:,} of {sums.rows:,} rows left{f' ({by})' if by else ''}; {sums.rows - sums.left:,} stay in {sums.out}",
-        f"of those that left at most one in {sums.crowd:,} matched; which ones stands nowhere",
+        f"of those that left for no reason that anyone can see, at most one in {sums.crowd:,} matched; which ones stands nowhere",
     ]
+    if sums.ruled:
+        lines.append(f"rules took {sums.ruled:,} rows; anyone can compute which, so they hide nothing")
+    lines += [
+        f"{count:,} rows have no number in {name}: no rule took them for it"
+        for name, count in sums.unknown.items()
+        if count
+    ]
+    if sums.swapped:
+        when = " to ".join(f"{moment:%Y-%m-%d}" for moment in sums.swapped_between or ())
+        lines.append(
+            f"{sums.swapped:,} rows hold another image than the dataset says{f', seen {when}' if when else ''}"
+        )
     if sums.unexamined:
         stay = ", ".join(f"{number:,} {name}" for name, number in sums.unexamined.items())
         lines.append(f"nobody has seen these rows, and they stay: {stay}")

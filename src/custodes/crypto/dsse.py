@@ -14,10 +14,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.errors import ConfigError, InputError
 
-__all__ = ["ENVELOPE_BYTES_MAX", "SIGNATURES_MAX", "Verified", "pae", "sign", "verify"]
+__all__ = ["ENVELOPE_BYTES_MAX", "SIGNATURES_MAX", "Verified", "document", "is_document", "pae", "sign", "verify"]
 
 ENVELOPE_BYTES_MAX: Final = 256 << 20
 SIGNATURES_MAX: Final = 16
@@ -47,7 +47,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
-def sign(payload_type: str, payload: bytes, key: SigningKey) -> bytes:
+def sign(payload_type: str, payload: bytes, key: Signer) -> bytes:
     """An envelope as JSON, with one signature."""
     name = f"{key.verifier.name}+{key.verifier.key_id.hex()}"
     signature = _Signature(sig=_text(key.sign(pae(payload_type, payload))), keyid=name)
@@ -79,6 +79,24 @@ def verify(envelope: bytes, payload_type: str, keys: Sequence[VerifierKey]) -> V
             hint="get the file again from who signed it, or compare the configured keys with theirs",
         )
     return Verified(payload, signer)
+
+
+def document(payload_type: str, payload: bytes, signature: bytes, key: VerifierKey) -> bytes:
+    """The one way in which a document of ours is written: what DSSE leaves open (spaces, order, spelling, hints) is as here."""
+    whole = {
+        "payload": _text(payload),
+        "payloadType": payload_type,
+        "signatures": [{"sig": _text(signature), "keyid": f"{key.name}+{key.key_id.hex()}"}],
+    }
+    return msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
+
+
+def is_document(envelope: bytes, payload_type: str, verified: Verified) -> bool:
+    """Whether an envelope that was verified is written in that one way: then no byte of it can be changed."""
+    signatures = msgspec.json.decode(envelope)["signatures"]
+    if len(signatures) != 1:
+        return False
+    return envelope == document(payload_type, verified.payload, _bytes(signatures[0]["sig"]), verified.key)
 
 
 def _text(data: bytes) -> str:

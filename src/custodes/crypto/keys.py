@@ -16,7 +16,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -30,6 +30,7 @@ __all__ = [
     "AeadKey",
     "ListsKey",
     "RunKey",
+    "Signer",
     "SigningKey",
     "TransportKey",
     "VerifierKey",
@@ -41,6 +42,7 @@ __all__ = [
     "load_transport_key",
     "read_private",
     "write_private",
+    "write_signing_key",
 ]
 
 KEY_FILES: Final = ("run.key", "transport.key", "lists.key", "signing.key", "signing.vkey")
@@ -182,6 +184,19 @@ class VerifierKey:
         return f"{self.name}+{self.key_id.hex()}+{base64.b64encode(_ED25519 + self.public).decode()}"
 
 
+class Signer(Protocol):
+    """Whoever signs: a key from a file (``SigningKey``), in a token (``hardware.Pkcs11Signer``), or of a service that you write the few lines for."""
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """What its signatures are verified with."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes of Ed25519 signature (RFC 8032, not pre-hashed) over exactly these bytes."""
+        ...
+
+
 class SigningKey:
     """The Ed25519 key that signs statements. Prints as its public name only."""
 
@@ -211,10 +226,7 @@ def create_keys(directory: Path, name: str = "custodes") -> tuple[Path, ...]:
     signing = Ed25519PrivateKey.generate()
     verifier = SigningKey(name, signing).verifier  # checks the name before anything is written
     contents = [_secret_text(kind, os.urandom(_SECRET_BYTES)) for kind in (RunKey, TransportKey, ListsKey)]
-    pem = signing.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    contents += [pem, f"{verifier}\n".encode()]
+    contents += [_pem(signing), f"{verifier}\n".encode()]
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -260,11 +272,29 @@ def load_signing_key(path: Path) -> SigningKey:
         raise ConfigError(f"cannot read {beside}, which names the signing key") from error
     key = SigningKey(verifier.name, private)
     if key.verifier != verifier:
-        raise ConfigError(f"{beside} does not belong to {path}", hint="keep the two files that were made together")
+        raise ConfigError(
+            f"{beside} does not belong to {path}",
+            hint="keep the two files that were made together; a rotation that was cut short: custodes keys rotate",
+        )
     return key
 
 
+def write_signing_key(directory: Path, stem: str, name: str, private: Ed25519PrivateKey) -> VerifierKey:
+    """Write a key pair as ``create_keys`` does, into ``STEM.key`` and then ``STEM.vkey``, which must not exist."""
+    verifier = SigningKey(name, private).verifier
+    write_private(directory / f"{stem}.key", _pem(private))
+    write_private(directory / f"{stem}.vkey", f"{verifier}\n".encode())
+    _sync_directory(directory)
+    return verifier
+
+
 _S = TypeVar("_S", bound=_Secret)
+
+
+def _pem(private: Ed25519PrivateKey) -> bytes:
+    return private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def _secret_text(kind: type[_Secret], secret: bytes) -> bytes:

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from custodes.crypto.dsse import sign, verify
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.errors import ConfigError, InputError
 from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.words import Environment, check_digest, check_person, text_of, time_of
@@ -105,7 +105,7 @@ def subject_of(incidents: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(incidents))).encode()).hexdigest()
 
 
-def ask(wanted: Wanted, key: SigningKey, now: datetime, valid: timedelta = timedelta(days=1)) -> bytes:
+def ask(wanted: Wanted, key: Signer, now: datetime, valid: timedelta = timedelta(days=1)) -> bytes:
     """A request, signed by the first person."""
     statement = Statement(
         act=wanted.act,
@@ -124,7 +124,7 @@ def read_request(request: bytes, people: Sequence[VerifierKey]) -> Statement:
     return _read(request, people).statement
 
 
-def agree(request: bytes, people: Sequence[VerifierKey], key: SigningKey) -> bytes:
+def agree(request: bytes, people: Sequence[VerifierKey], key: Signer) -> bytes:
     """An approval, signed by the second person. Raises InputError where that is the first."""
     read = _read(request, people)
     if read.key.public == key.verifier.public:

@@ -23,7 +23,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import msgspec
 
 from custodes.crypto.dsse import sign, verify
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.durable import exclusive, replace_file, sync_folder
 from custodes.errors import InputError, StorageError
 from custodes.handover.words import (
@@ -156,7 +156,7 @@ class Means:
     """What a record is kept with. ``memory``: the file, apart from the record, with its last head. ``trusted``: keys that signed before this one."""
 
     memory: Path
-    signer: SigningKey
+    signer: Signer
     trusted: Sequence[VerifierKey] = ()
     anchor: Anchor = field(default_factory=Nowhere)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from custodes.crypto.dsse import sign, verify
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.crypto.seal import Recipient, recipients_of, seal, unseal
 from custodes.durable import replace_file
 from custodes.errors import InputError
@@ -147,7 +147,7 @@ def make_packages(
     incidents: Iterable[Incident],
     about: About,
     recipients: Sequence[Recipient],
-    key: SigningKey,
+    key: Signer,
     limits: PackageLimits = PackageLimits(),
 ) -> list[Package]:
     """As many packages as the limits ask for. Raises InputError where there is nothing to hand over."""
@@ -173,7 +173,7 @@ def make_packages(
     return packages
 
 
-def _package(header: Header, body: bytes, recipients: Sequence[Recipient], key: SigningKey) -> Package:
+def _package(header: Header, body: bytes, recipients: Sequence[Recipient], key: Signer) -> Package:
     plain = sign(INSIDE_TYPE, msgspec.json.encode(header), key) + b"\n" + body
     room = max(PLAIN_BYTES_MIN, 1 << (len(plain) - 1).bit_length())
     sealed = seal(plain.ljust(room, b" "), recipients)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from custodes.crypto.dsse import sign, verify
-from custodes.crypto.keys import AeadKey, RunKey, SigningKey, VerifierKey
+from custodes.crypto.keys import AeadKey, RunKey, Signer, VerifierKey
 from custodes.crypto.vault import lock, unlock
 from custodes.durable import exclusive, replace_file
 from custodes.errors import InputError, StorageError
@@ -109,7 +109,7 @@ def _is_time(text: str) -> bool:
     return told.tzinfo is not None
 
 
-def make_verdicts(verdicts: Sequence[Verdict], key: SigningKey, made_at: datetime, runs: Sequence[str] = ()) -> bytes:
+def make_verdicts(verdicts: Sequence[Verdict], key: Signer, made_at: datetime, runs: Sequence[str] = ()) -> bytes:
     """The signed file, as an authority makes it. The authority's name is its key's."""
     payload = Verdicts(
         format=FORMAT,

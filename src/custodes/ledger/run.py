@@ -225,20 +225,7 @@ class RunDirectory:
 
     def rows(self, record: ShardRecord) -> pa.Table:
         """Outcomes and digests of a committed shard, one line a row in order (schema: ``custodes.ledger.rows.SCHEMA``)."""
-        path = self.shard_path(record.shard, record.generation)
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table plans a data set first
-                table = file.read(use_threads=False)
-            reasons = outcome_counts(table)
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            raise StorageError(
-                f"{path} cannot be read back", hint="restore it, or delete it to redo the shard"
-            ) from error
-        if reasons != record.reasons or not fits_schema(table.schema):
-            raise StorageError(
-                f"{path} does not hold the outcomes that it says it holds", hint="delete it to redo the shard"
-            )
-        return table
+        return read_rows(self.shard_path(record.shard, record.generation), record)
 
     def vectors(self, record: ShardRecord) -> Vectors:
         """The vectors of a committed shard, fp16[rows, dimension]. Raises StorageError where they are not what was committed."""
@@ -441,6 +428,21 @@ def read_record(path: Path) -> ShardRecord:
             f"{path} holds {metadata.num_rows} rows but says {record.rows}", hint="delete it, then scan again"
         )
     return record
+
+
+def read_rows(path: Path, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of a shard file, or these columns of them (``reason`` among them). Raises StorageError where they are not what the record says."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table plans a data set first
+            table = file.read(columns=columns, use_threads=False)
+        reasons = outcome_counts(table)
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read back", hint="restore it, or delete it to redo the shard") from error
+    if reasons != record.reasons or not fits_schema(table.schema):
+        raise StorageError(
+            f"{path} does not hold the outcomes that it says it holds", hint="delete it to redo the shard"
+        )
+    return table
 
 
 def check_conservation(commit: ShardCommit) -> None:

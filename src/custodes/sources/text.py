@@ -23,12 +23,13 @@ from custodes.sources.columns import (
     details_of,
     fields_of,
     json_record,
+    listed,
     resolve_columns,
     wanted_fields,
 )
 from custodes.sources.files import open_file, reading, shown, size_of, skip, unpacked
 
-__all__ = ["Slice", "details", "extents", "links", "slices", "text_columns"]
+__all__ = ["Slice", "cells", "details", "extents", "links", "slices", "text_columns"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SAMPLE_ROWS: Final = 1000
@@ -278,6 +279,25 @@ def _rows(plan: Plan, shard: ShardSpec, wanted: Collection[str]) -> Iterator[Row
             yield None
         else:
             yield {field: fields[place] or None for field, place in places.items()}
+
+
+def cells(plan: Plan, shard: ShardSpec, columns: Sequence[str]) -> Iterator[Row]:
+    """Columns of a shard, row by row, by the names that the table has for them; of JSON Lines what a row has. Empty cells are None.
+
+    Raises SourceError for a column that a table has not, or has twice.
+    """
+    path = plan.files[shard.file].path
+    if plan.format is Format.JSONL:
+        yield from (json_record(record.data or b"") for record in _shard_records(plan, shard))
+        return
+    names = _header(path, plan.format, plan.options).names
+    for column in columns:
+        if names.count(column) != 1:
+            raise SourceError(f"{shown(path)} has not one column {column!r}; its columns are {listed(names)}")
+    for record in _shard_records(plan, shard):
+        fields = _csv_fields(record.data, plan.format)
+        good = fields is not None and len(fields) == len(names)
+        yield {column: fields[names.index(column)] or None for column in columns} if fields and good else None
 
 
 def links(plan: Plan, shard: ShardSpec, want: Collection[Kind], *, with_urls: bool) -> LinkBatch:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from custodes.crypto.keys import SigningKey
+from custodes.crypto.keys import Signer
 from custodes.durable import exclusive, replace_file, sync_folder
 from custodes.errors import ConfigError, InputError, StorageError
 from custodes.transparency.merkle import EMPTY_ROOT, Tree, leaf_hash
@@ -33,16 +33,16 @@ from custodes.transparency.tiles import (
     unpacked,
 )
 
-__all__ = ["Log"]
+__all__ = ["SIGNED", "Log"]
 
-_SIGNED: Final = ".signed"
+SIGNED: Final = ".signed"
 _MODE: Final = 0o644  # a log is there to be read
 
 
 class Log:
     """A log in a folder, by the one who has its key. ``trust`` is what its readers hold it to."""
 
-    def __init__(self, folder: Path, key: SigningKey, trust: Trust) -> None:
+    def __init__(self, folder: Path, key: Signer, trust: Trust) -> None:
         if key.verifier not in trust.keys:
             raise ConfigError("the log's readers do not trust the key that it would sign with")
         self._folder, self._files = folder, Folder(folder)
@@ -52,7 +52,7 @@ class Log:
     def create(self) -> None:
         """Begin an empty log. Raises ConfigError where there is, or was, one: it is never begun anew."""
         with exclusive(self._folder):
-            for name in (_SIGNED, CHECKPOINT, "tile"):
+            for name in (SIGNED, CHECKPOINT, "tile"):
                 if (self._folder / name).exists():
                     raise ConfigError(f"{self._folder} holds a log already", hint="choose an empty folder")
             self._sign(Tree(0, EMPTY_ROOT))
@@ -77,7 +77,7 @@ class Log:
 
     def signed(self) -> bytes:
         """The note that was signed last, whether or not it was published."""
-        data = self._files.read(_SIGNED)
+        data = self._files.read(SIGNED)
         if data is None:
             raise ConfigError(f"{self._folder} holds no log", hint="create one, or restore what lay there")
         return data
@@ -90,7 +90,7 @@ class Log:
         with exclusive(self._folder):
             tree = self._last()
             note = parse_note(self.signed())
-            known = {(witness.key.name, witness.key_id) for witness in self._trust.witnesses}
+            known = {(witness.name, witness.key_id) for witness in self._trust.witnesses}
             found = parse_lines(lines) if lines else ()
             added = tuple(line for line in found if (line.name, line.key_id) in known)
             seen = self._trust.verify(bytes(Note(note.text, note.lines + added)))
@@ -124,7 +124,7 @@ class Log:
     def _sign(self, tree: Tree) -> bytes:
         note = bytes(sign(Checkpoint(self._trust.origin, tree), self._key))
         self._own.verify(note)
-        replace_file(self._folder / _SIGNED, note)
+        replace_file(self._folder / SIGNED, note)
         return note
 
     def _write(self, old_size: int, entries: Sequence[bytes]) -> None:

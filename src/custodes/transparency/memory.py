@@ -19,7 +19,7 @@ from custodes.transparency.merkle import Tree, verify_consistency
 from custodes.transparency.notes import Checkpoint, Seen, Trust, parse_note
 from custodes.transparency.reading import Reader, consistency
 
-__all__ = ["ForkError", "Head", "Memory", "follow"]
+__all__ = ["ForkError", "Head", "Memory", "accept", "follow"]
 
 _LAST: Final = "last"
 
@@ -87,6 +87,19 @@ class Memory:
         with self.held(origin) as head:
             return head.tree()
 
+    def meet(self, seen: Seen) -> Tree:
+        """Compare a verified checkpoint with the last one, where nothing more of the log is at hand. Returns the last, which stays; the first is kept.
+
+        Raises ForkError for another history of as many entries; one of fewer or more can be held against the log alone.
+        """
+        tree = seen.checkpoint.tree
+        with self.held(seen.checkpoint.origin) as head:
+            if (last := head.tree()) is None:
+                head.keep(seen.note)
+                return tree
+            _require_one(head, last, seen)
+        return last
+
     def advance(self, seen: Seen, proof: Sequence[bytes] = ()) -> Tree:
         """Accept a verified checkpoint, by the proof from the last one. Raises ForkError, or InputError where it goes back or is not proven."""
         tree = seen.checkpoint.tree
@@ -97,32 +110,42 @@ class Memory:
                     f"the log went back from {last.size} entries to {tree.size}",
                     hint="an old copy, or entries were taken away: ask who runs the log",
                 )
-            if last is not None and tree.size == last.size and tree.root != last.root:
-                head.keep_fork(seen.note)
-                raise ForkError(
-                    f"the log has two histories of {tree.size} entries",
-                    hint="both notes are kept: tell who relies on the log",
-                )
+            if last is not None:
+                _require_one(head, last, seen)
             if last is not None and last.size:
                 verify_consistency(last, tree, proof)
             head.keep(seen.note)
         return tree
 
 
+def _require_one(head: Head, last: Tree, seen: Seen) -> None:
+    tree = seen.checkpoint.tree
+    if tree.size == last.size and tree.root != last.root:
+        head.keep_fork(seen.note)
+        raise ForkError(
+            f"the log has two histories of {tree.size} entries", hint="both notes are kept: tell who relies on the log"
+        )
+
+
 async def follow(reader: Reader, trust: Trust, memory: Memory) -> Seen:
-    """The log's checkpoint of now, verified and accepted, with a proof made from its tiles. Raises InputError where they do not prove it."""
+    """The log's checkpoint of now, verified and accepted. Raises InputError as ``accept`` does."""
     seen = trust.verify(await reader.checkpoint())
-    tree, last = seen.checkpoint.tree, memory.last(trust.origin)
+    await accept(reader, seen, memory)
+    return seen
+
+
+async def accept(reader: Reader, seen: Seen, memory: Memory) -> None:
+    """Accept a verified checkpoint, by a proof made from the log's tiles. Raises InputError where they do not prove it."""
+    tree, last = seen.checkpoint.tree, memory.last(seen.checkpoint.origin)
     proof: list[bytes] = []
     if last is not None and 0 < last.size < tree.size:
         try:
             proof = await reader.read(consistency(last, tree))
         except InputError as error:
-            with memory.held(trust.origin) as head:
+            with memory.held(seen.checkpoint.origin) as head:
                 head.keep_fork(seen.note)
             raise InputError(
                 f"the log does not prove that its {tree.size} entries begin with the {last.size} seen before",
                 hint="its files are damaged, or it has two histories; both notes are kept for whoever asks",
             ) from error
     memory.advance(seen, proof)
-    return seen

@@ -1,8 +1,8 @@
-"""Signed notes, checkpoints and cosignatures (C2SP signed-note, tlog-checkpoint, tlog-cosignature with Ed25519), read strictly.
+"""Signed notes, checkpoints and cosignatures (C2SP signed-note, tlog-checkpoint, tlog-cosignature), read strictly.
 
 Promises: what parses prints to the same bytes. A checkpoint counts only if a key of its log signed it, enough different witnesses did, and no
-key that is known signed it wrongly; lines of keys that are not known decide nothing. Whether a checkpoint goes on from an earlier one is for
-``memory`` and ``witness``.
+key that is known signed it wrongly; lines of keys that are not known decide nothing. Witnesses' keys that are not Ed25519 are for ``postquantum``; whether a
+checkpoint goes on from an earlier one is for ``memory`` and ``witness``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.errors import ConfigError, InputError
 from custodes.transparency.merkle import EMPTY_ROOT, HASH_BYTES, SIZE_MAX, Tree
 
@@ -23,6 +23,8 @@ __all__ = [
     "NOTE_BYTES_MAX",
     "Checkpoint",
     "Cosigner",
+    "Cosigns",
+    "Group",
     "Line",
     "Note",
     "Seen",
@@ -93,9 +95,28 @@ class Checkpoint:
         return cls(lines[0], tree, tuple(lines[3:]))
 
 
+class Cosigns(Protocol):
+    """A witness's public key, of any kind."""
+
+    @property
+    def name(self) -> str:
+        """Under which it signs."""
+
+    @property
+    def public(self) -> bytes:
+        """The key itself."""
+
+    @property
+    def key_id(self) -> bytes:
+        """The four bytes that name this key in a signed note."""
+
+    def time_s(self, text: bytes, signature: bytes) -> int | None:
+        """When the witness says that it signed this text; None if it did not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cosigner:
-    """A witness's public key. As a verifier key it has its own type, so that a log's signature never counts as a witness's."""
+    """A witness's public key, Ed25519. As a verifier key it has its own type, so that a log's signature never counts as a witness's."""
 
     key: VerifierKey
 
@@ -117,6 +138,16 @@ class Cosigner:
         return found
 
     @property
+    def name(self) -> str:
+        """Under which it signs."""
+        return self.key.name
+
+    @property
+    def public(self) -> bytes:
+        """The key itself."""
+        return self.key.public
+
+    @property
     def key_id(self) -> bytes:
         """The four bytes that name this key in a signed note (tlog-cosignature, Format)."""
         return hashlib.sha256(self.key.name.encode() + b"\n" + _COSIGNATURE + self.key.public).digest()[:4]
@@ -132,6 +163,28 @@ class Cosigner:
         return f"{self.key.name}+{self.key_id.hex()}+{_base64(_COSIGNATURE + self.key.public)}"
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Witnesses, or groups of them, of which at least ``least`` must have signed (tlog-policy)."""
+
+    least: int
+    members: tuple[Cosigns | Group, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= len(self.members):
+            raise ConfigError(f"{self.least} of {len(self.members)} witnesses cannot be asked for")
+
+    def met(self, names: Container[str]) -> bool:
+        """Whether these witnesses are enough."""
+        there = sum(each.met(names) if isinstance(each, Group) else each.name in names for each in self.members)
+        return there >= self.least
+
+    def witnesses(self) -> Iterator[Cosigns]:
+        """All that could count."""
+        for each in self.members:
+            yield from each.witnesses() if isinstance(each, Group) else (each,)
+
+
 class Seen(NamedTuple):
     """A checkpoint that was verified, its note as it came, and by witness when it was cosigned."""
 
@@ -142,27 +195,42 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Which log this is about, its keys (several while one replaces another), and how many of which witnesses must have seen it."""
+    """Which log this is about, its keys (several while one replaces another), and which witnesses must have seen it: so many of all, or by groups."""
 
     origin: str
     keys: tuple[VerifierKey, ...]
-    witnesses: tuple[Cosigner, ...] = ()
-    quorum: int = 0
+    witnesses: tuple[Cosigns, ...] = ()
+    quorum: int | Group = 0
 
     def __post_init__(self) -> None:
         if not self.origin or not self.keys:
             raise ConfigError("a log is trusted by its origin and at least one key")
-        if not 0 <= self.quorum <= len(self.witnesses):
+        if isinstance(self.quorum, int) and not 0 <= self.quorum <= len(self.witnesses):
             raise ConfigError(f"{self.quorum} of {len(self.witnesses)} witnesses cannot be asked for")
+        if isinstance(self.quorum, Group) and not set(self.quorum.witnesses()) <= set(self.witnesses):
+            raise ConfigError("a witness is asked for whose key is not known")
         # One key under two names would count twice; a log that witnesses itself is no witness.
-        publics = {key.public for key in self.keys} | {witness.key.public for witness in self.witnesses}
-        names = {witness.key.name for witness in self.witnesses}
+        publics = {key.public for key in self.keys} | {witness.public for witness in self.witnesses}
+        names = {witness.name for witness in self.witnesses}
         if len(publics) < len({key.public for key in self.keys}) + len(self.witnesses) or len(names) < len(
             self.witnesses
         ):
             raise ConfigError(
                 "two witnesses share a key or a name, or a witness has a key of the log: each must be its own"
             )
+
+    def enough(self, names: Mapping[str, int]) -> bool:
+        """Whether a checkpoint that these witnesses signed counts."""
+        return self.quorum.met(names) if isinstance(self.quorum, Group) else len(names) >= self.quorum
+
+    def by_s(self, witnesses: Mapping[str, int]) -> int | None:
+        """By when enough witnesses had signed, by their own clocks; None where none must, or too few did."""
+        signed: dict[str, int] = {}
+        for name, time_s in sorted(witnesses.items(), key=lambda item: item[1]):
+            signed[name] = time_s
+            if self.quorum and self.enough(signed):
+                return time_s
+        return None
 
     def verify(self, data: bytes) -> Seen:
         """The checkpoint, if it counts. Raises InputError for anything else."""
@@ -177,8 +245,9 @@ class Trust:
                 "no known key of the log signed this checkpoint", hint="compare the configured keys with the log's"
             )
         witnesses = self._witnessed(note)
-        if len(witnesses) < self.quorum:
-            raise InputError(f"{len(witnesses)} known witnesses signed this checkpoint; {self.quorum} must have")
+        if not self.enough(witnesses):
+            must = "" if isinstance(self.quorum, Group) else f": {self.quorum} must have"
+            raise InputError(f"{len(witnesses)} known witnesses signed this checkpoint, which is too few{must}")
         return Seen(checkpoint, data, witnesses)
 
     def _signed(self, note: Note) -> bool:
@@ -191,13 +260,13 @@ class Trust:
         return signed
 
     def _witnessed(self, note: Note) -> dict[str, int]:
-        found = {}
+        found: dict[str, int] = {}
         for witness in self.witnesses:
-            for line in _lines_of(note, witness.key.name, witness.key_id):
+            for line in _lines_of(note, witness.name, witness.key_id):
                 time_s = witness.time_s(note.text, line.signature)
                 if time_s is None:
-                    raise _forged(witness.key.name)
-                found[witness.key.name] = time_s
+                    raise _forged(witness.name)
+                found[witness.name] = max(time_s, found.get(witness.name, 0))
         return found
 
 
@@ -220,7 +289,7 @@ def parse_lines(data: bytes) -> tuple[Line, ...]:
     return tuple(map(_line, lines))
 
 
-def sign(checkpoint: Checkpoint, key: SigningKey) -> Note:
+def sign(checkpoint: Checkpoint, key: Signer) -> Note:
     """The checkpoint with the log's own signature. Whether it may be signed is for the log to know."""
     text = checkpoint.text()
     if Checkpoint.parse(text) != checkpoint or _CONTROL.search(text):
@@ -228,7 +297,7 @@ def sign(checkpoint: Checkpoint, key: SigningKey) -> Note:
     return Note(text, (Line(key.verifier.name, key.verifier.key_id, key.sign(text)),))
 
 
-def cosign(text: bytes, key: SigningKey, time_s: int) -> Line:
+def cosign(text: bytes, key: Signer, time_s: int) -> Line:
     """A witness's signature over a checkpoint's text. Whether it may be signed is for the witness to know."""
     signature = time_s.to_bytes(8) + key.sign(_cosigned(text, time_s))
     return Line(key.verifier.name, Cosigner(key.verifier).key_id, signature)

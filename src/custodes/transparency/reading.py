@@ -42,6 +42,7 @@ from custodes.transparency.tiles import (
 
 __all__ = [
     "CHECKPOINT",
+    "FILE_BYTES_MAX",
     "Folder",
     "Reader",
     "Reading",
@@ -57,7 +58,7 @@ __all__ = [
 ]
 
 CHECKPOINT: Final = "checkpoint"
-_FILE_BYTES_MAX: Final = TILE_HASHES * (2 + ENTRY_BYTES_MAX)
+FILE_BYTES_MAX: Final = TILE_HASHES * (2 + ENTRY_BYTES_MAX)
 
 T = TypeVar("T")
 Reading = Generator[Tile, bytes, T]
@@ -189,13 +190,13 @@ class Folder:
         """The file's bytes; None where there is none. Raises InputError where it cannot be read."""
         try:
             with (self.root / path).open("rb") as file:
-                data = file.read(_FILE_BYTES_MAX + 1)
+                data = file.read(FILE_BYTES_MAX + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise InputError(f"cannot read {path} of the log: {error.strerror}") from error
-        if len(data) > _FILE_BYTES_MAX:
-            raise InputError(f"{path} of the log is longer than it can be ({_FILE_BYTES_MAX:,} bytes)")
+        if len(data) > FILE_BYTES_MAX:
+            raise InputError(f"{path} of the log is longer than it can be ({FILE_BYTES_MAX:,} bytes)")
         return data
 
     async def get(self, path: str) -> bytes | None:

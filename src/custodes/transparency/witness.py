@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from custodes.crypto.keys import SigningKey, VerifierKey
+from custodes.crypto.keys import Signer, VerifierKey
 from custodes.errors import ConfigError, InputError
 from custodes.transparency.memory import Memory
 from custodes.transparency.merkle import EMPTY_ROOT, PROOF_HASHES_MAX, Tree, verify_consistency
@@ -54,7 +54,7 @@ class Witness:
     def __init__(
         self,
         memory: Memory,
-        key: SigningKey,
+        key: Signer,
         logs: Mapping[str, tuple[VerifierKey, ...]],
         time_s: Callable[[], int],
     ) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from custodes.crypto.keys import SigningKey
+from custodes.crypto.keys import Signer
 from custodes.crypto.seal import Recipient
 from custodes.errors import ConfigError, InputError, InternalError
 from custodes.handover.delivery import Dead, Later
@@ -50,7 +50,7 @@ class Sender:
     """Who hands over, and signs."""
 
     reporter: Reporter
-    key: SigningKey
+    key: Signer
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
