@@ -125,8 +125,9 @@ def leaving(rows: Rows, choice: Choice, near: Near = no_copies, earlier: Flags |
         crowds.append(crowd_of(rows, replace(found, public=public | earlier)))
     if min(crowds) < choice.crowd:
         raise InputError(
-            f"too few rows would leave to hide what matched: the crowd would be smaller than {choice.crowd}",
-            hint="draw more decoys (--decoys SHARE), or accept a smaller crowd (--crowd N)",
+            f"too few rows would leave to hide what matched: the crowd would be {min(crowds)}, smaller than {choice.crowd}",
+            hint="draw more decoys (--decoys SHARE); drop what tells rows apart, openly (--drop unavailable, --drop swapped); "
+            "or accept a smaller crowd (--crowd N)",
         )
     return found
 
