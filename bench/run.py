@@ -19,6 +19,7 @@ from lists_bench import bench_lists
 from log_bench import bench_log
 from membership_bench import bench_membership
 from rematch_bench import bench_rematch
+from screening_bench import bench_screening
 from search_bench import bench_search
 from serving_bench import bench_serving
 from similar_bench import bench_similar
@@ -41,6 +42,7 @@ BENCHES = {
     "log": bench_log,
     "similar": bench_similar,
     "funnel": bench_funnel,
+    "screening": bench_screening,
 }
 
 PLOTS = {

@@ -24,7 +24,6 @@ __all__ = [
     "REAP",
     "REAPED",
     "SPAWN",
-    "Birth",
     "DecodePolicy",
     "Examined",
     "Hello",
@@ -32,6 +31,7 @@ __all__ = [
     "JailSettings",
     "Recipe",
     "packed",
+    "size_of_answer",
     "unpacked",
 ]
 
@@ -163,7 +163,7 @@ HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height
 CODE: Final = struct.Struct("<IB32s96s")  # frame, quality, code, reflections
 READY: Final = b"\x01"
 _REASONS: Final = tuple(Reason)
-_FORMATS: Final = ("", *FORMATS)
+_FORMATS: Final = ("", *FORMATS, "svg")
 _SEEN: Final = (Reason.FULL, Reason.PARTIAL_DAMAGED, Reason.PARTIAL_FRAMES)
 
 
@@ -198,16 +198,25 @@ _DECODERS_OWN: Final = frozenset(
 )
 
 
-def unpacked(answer: bytes | bytearray, square_bytes: int = 0) -> Examined | None:
+def size_of_answer(answer: bytes | bytearray, codes_max: int = CODES_MAX) -> int | None:
+    """Bytes of the head and the codes that it announces; None while the head is incomplete. Raises ValueError for one that no honest decoder sends."""
+    if len(answer) < HEAD.size:
+        return None
+    reason, form, count, _, _ = HEAD.unpack_from(answer)
+    if reason >= len(_REASONS) or form >= len(_FORMATS) or count > codes_max:
+        raise ValueError("answer out of range")
+    return HEAD.size + int(count) * CODE.size
+
+
+def unpacked(answer: bytes | bytearray, square_bytes: int = 0, *, codes_max: int = CODES_MAX) -> Examined | None:
     """An answer, or None while it is incomplete. Raises ValueError for what no honest decoder sends: whoever took one over can lie
     about the images that it is given until it is replaced, and gains nothing else.
     """
-    if len(answer) < HEAD.size:
+    end = size_of_answer(answer, codes_max)
+    if end is None:
         return None
-    reason_index, format_index, count, width, height = HEAD.unpack_from(answer)
-    if reason_index >= len(_REASONS) or format_index >= len(_FORMATS) or count > CODES_MAX:
-        raise ValueError("answer out of range")
-    reason, end = _REASONS[reason_index], HEAD.size + count * CODE.size
+    reason_index, format_index, _, width, height = HEAD.unpack_from(answer)
+    reason = _REASONS[reason_index]
     wanted = end
     if square_bytes and reason in _SEEN:
         shown = answer[end : end + 1]
@@ -231,16 +240,6 @@ def unpacked(answer: bytes | bytearray, square_bytes: int = 0) -> Examined | Non
 
 
 # --- between carrier and zygote ---
-
-
-class Birth(msgspec.Struct, frozen=True):
-    """What the carrier tells its zygote once."""
-
-    limits: ImageLimits
-    policy: DecodePolicy
-    settings: JailSettings
-    recipe: Recipe | None = None
-    """What to prepare of each picture for a model, if there is one."""
 
 
 class Hello(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of
 from custodes.sniff import format_of, size_of
 
-__all__ = ["examine_content"]
+__all__ = ["examine_content", "header_of"]
 
 
 def examine_content(data: bytes, limits: ImageLimits, policy: DecodePolicy, recipe: Recipe | None = None) -> Examined:
@@ -29,9 +29,9 @@ def examine_content(data: bytes, limits: ImageLimits, policy: DecodePolicy, reci
             if len(codes) < CODES_MAX:
                 codes.setdefault(found.code, found)
     except Undecodable as refusal:
-        return Examined(refusal.reason, *_header(data))
+        return Examined(refusal.reason, *header_of(data))
     except MemoryError:
-        return Examined(Reason.DECODE_MEMORY, *_header(data))
+        return Examined(Reason.DECODE_MEMORY, *header_of(data))
     if not codes:
         return Examined(Reason.BROKEN, decoded.format, decoded.width, decoded.height)
     return Examined(decoded.reason, decoded.format, decoded.width, decoded.height, tuple(codes.values()), square)
@@ -50,7 +50,7 @@ def _square(frame: Frame, recipe: Recipe) -> bytes:
         return b""
 
 
-def _header(data: bytes) -> tuple[str, int, int]:
+def header_of(data: bytes) -> tuple[str, int, int]:
     """Format and size as far as the first bytes state them."""
     name = format_of(data)
     try:

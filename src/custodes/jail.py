@@ -30,7 +30,6 @@ from custodes.decoding import (
     REAP,
     REAPED,
     SPAWN,
-    Birth,
     DecodePolicy,
     Examined,
     Hello,
@@ -41,6 +40,8 @@ from custodes.decoding import (
 )
 from custodes.errors import InternalError, JailError
 from custodes.model import Content, Reason
+from custodes.viewing import REQUEST, Birth, Task, Viewed, Viewing
+from custodes.viewing import unpacked as unpacked_view
 
 __all__ = ["Jail", "examine_all"]
 
@@ -49,6 +50,7 @@ __all__ = ["Jail", "examine_all"]
 class _Job:
     key: int
     content: Content
+    task: Task = Task.EXAMINE
     again: bool = False  # this is its second try, in a decoder that has seen nothing else
 
 
@@ -81,7 +83,8 @@ class Jail:
     """Decoders for one carrier, driven by the carrier's selector: every registered file's ``data`` is a callable that takes the event mask.
 
     ``submit`` queues; ``results`` fills as the loop turns, in order of completion, one entry for each submission. Call ``tick`` at least every
-    ``timeout_s`` seconds. With a ``recipe`` the first frame is prepared for a model too. Raises ``JailError`` where the kernel cannot confine.
+    ``timeout_s`` seconds. With a recipe the first frame is prepared for a model too; with a ``Viewing`` its tasks may be asked for, whose answers fill
+    ``viewed``. Raises ``JailError`` where the kernel cannot confine.
     """
 
     def __init__(
@@ -90,8 +93,10 @@ class Jail:
         policy: DecodePolicy,
         selector: selectors.BaseSelector,
         settings: JailSettings | None = None,
-        recipe: Recipe | None = None,
+        shown: Recipe | Viewing | None = None,
     ) -> None:
+        recipe = shown if isinstance(shown, Recipe) else None
+        self._viewing = shown if isinstance(shown, Viewing) else None
         self._square_bytes = recipe.square_bytes if recipe else 0
         self._settings = settings or JailSettings()
         self._selector = selector
@@ -99,13 +104,14 @@ class Jail:
         self._decoders: list[_Decoder] = []
         self._stillborn = 0
         self.results: deque[tuple[int, Examined]] = deque()
+        self.viewed: deque[tuple[int, Viewed]] = deque()
         self.backlog_bytes = 0
         """Bytes of the images submitted and not yet answered."""
         self.peak_rss_bytes = 0
         """The most that any decoder that has ended had resident."""
         self._control, self._process = _start_zygote()
         try:
-            self.confinement = self._introduce(Birth(limits, policy, self._settings, recipe))
+            self.confinement = self._introduce(Birth(limits, policy, self._settings, recipe, self._viewing))
             """How decoders are confined, for the report."""
         except JailError:
             self.close()
@@ -137,12 +143,14 @@ class Jail:
         """Whether every submission is answered."""
         return self.backlog == 0
 
-    def submit(self, key: int, content: Content) -> None:
+    def submit(self, key: int, content: Content, task: Task = Task.EXAMINE) -> None:
         """Queue an image under the caller's key; never blocks on it."""
+        if task is not Task.EXAMINE and self._viewing is None:
+            raise InternalError("the decoders were not told how to look")
         if len(content) > _CONTENT_BYTES_MAX:
             raise InternalError("content is larger than any fetch may be")
         self.backlog_bytes += len(content)
-        self._queue.append(_Job(key, content))
+        self._queue.append(_Job(key, content, task))
         self._feed()
 
     def timeout_s(self) -> float | None:
@@ -223,7 +231,7 @@ class Jail:
     def _give(self, decoder: _Decoder, job: _Job) -> None:
         data = job.content.reveal()
         decoder.job, decoder.answer = job, bytearray()
-        decoder.unsent = [memoryview(LENGTH.pack(len(data))), memoryview(data)]
+        decoder.unsent = [memoryview(REQUEST.pack(len(data), job.task)), memoryview(data)]
         now = time.monotonic()
         decoder.cpu_began, decoder.wall_end = _cpu_s(decoder.pid), now + self._settings.wall_timeout_s
         decoder.deadline = min(now + self._settings.cpu_timeout_s, decoder.wall_end)
@@ -274,15 +282,21 @@ class Jail:
             return
         decoder.answer += part
         try:
-            examined = unpacked(decoder.answer, self._square_bytes)
+            viewed = self._unpacked(decoder.answer, decoder.job.task)
         except ValueError:
             self._retire(decoder, Reason.DECODER_DIED)
             return
-        if examined is not None:
-            self._answered(decoder, examined)
+        if viewed is not None:
+            self._answered(decoder, viewed)
 
-    def _answered(self, decoder: _Decoder, examined: Examined) -> None:
-        job = decoder.job
+    def _unpacked(self, answer: bytearray, task: Task) -> Viewed | None:
+        if task is not Task.EXAMINE and self._viewing is not None:
+            return unpacked_view(answer, self._viewing, task)
+        examined = unpacked(answer, self._square_bytes)
+        return Viewed(examined) if examined else None
+
+    def _answered(self, decoder: _Decoder, viewed: Viewed) -> None:
+        job, examined = decoder.job, viewed.examined
         assert job is not None
         if examined.reason is Reason.DECODE_MEMORY:
             self._retire(decoder, Reason.DECODE_MEMORY)
@@ -297,7 +311,7 @@ class Jail:
             return
         decoder.job = None
         decoder.images += 1
-        self._answer(job, examined)
+        self._answer(job, viewed)
         if decoder.images >= self._settings.images_max:
             self._retire(decoder, None)
 
@@ -331,14 +345,17 @@ class Jail:
         if job is None or reason is None:
             return int(status)
         if decoder.images and not job.again and reason is not Reason.DECODE_TIMEOUT:
-            self._queue.appendleft(_Job(job.key, job.content, again=True))
+            self._queue.appendleft(_Job(job.key, job.content, job.task, again=True))
         else:
-            self._answer(job, Examined(reason))
+            self._answer(job, Viewed(Examined(reason)))
         return int(status)
 
-    def _answer(self, job: _Job, examined: Examined) -> None:
+    def _answer(self, job: _Job, viewed: Viewed) -> None:
         self.backlog_bytes -= len(job.content)
-        self.results.append((job.key, examined))
+        if job.task is Task.EXAMINE:
+            self.results.append((job.key, viewed.examined))
+        else:
+            self.viewed.append((job.key, viewed))
 
 
 def _cpu_s(pid: int) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,7 @@ __all__ = [
     "cut_scans",
     "format_of",
     "is_animated_webp",
+    "is_plain_png",
     "is_text",
     "jpeg_layout",
     "longer_scan",
@@ -255,6 +257,7 @@ def luma_scans(data: bytes, layout: JpegLayout, reduction: int) -> bytes:
 
 # --- PNG and WebP ---
 
+_PNG_CHANGING: Final = frozenset({b"tRNS", b"acTL"})
 _PNG_METADATA: Final = frozenset({b"zTXt", b"iTXt", b"tEXt", b"iCCP", b"eXIf"})
 
 
@@ -268,6 +271,23 @@ def strip_png(data: bytes) -> bytes:
             start = end
         at = end
     return b"".join([*kept, data[start:]]) if kept else data
+
+
+def is_plain_png(data: bytes) -> bool:
+    """Whether this is one picture of 8 bits a sample, grey or in colour, in rows from top to bottom, with all chunks whole by their checksums."""
+    if len(data) < 33 or data[24] != 8 or data[25] not in (0, 2, 4, 6) or data[28]:
+        return False
+    at = 8
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if name in _PNG_CHANGING or data[end : end + 4] != zlib.crc32(memoryview(data)[at + 4 : end]).to_bytes(
+            4, "big"
+        ):
+            return False
+        if name == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def count_png_frames(data: bytes) -> int:

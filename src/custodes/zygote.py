@@ -13,17 +13,21 @@ import os
 import signal
 import socket
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 from PIL import AvifImagePlugin, Image
 
 from custodes.confine import confine_decoder, landlock_abi
-from custodes.decoding import LENGTH, READY, REAPED, SPAWN, Birth, Hello, packed
+from custodes.decoding import LENGTH, READY, REAPED, SPAWN, Hello, packed
 from custodes.errors import JailError
 from custodes.hashing import examine_content
+from custodes.viewing import REQUEST, Birth, Task
+from custodes.viewing import packed as packed_view
+from custodes.views import view_content
 
 __all__ = ["main"]
 
@@ -77,6 +81,27 @@ def _warm_up(birth: Birth) -> None:
             data = out.getvalue()
             for sample in (data, data[: len(data) * 2 // 3], data[:40]):
                 examine_content(sample, birth.limits, birth.policy, birth.recipe)
+                _view(sample, birth)
+    for sample in (*_moving(picture), _DRAWING) if birth.viewing else ():
+        _view(sample, birth)
+
+
+def _view(sample: bytes, birth: Birth) -> None:
+    for task in (Task.JUDGE, Task.WRITE, Task.SHOW):
+        if birth.viewing:
+            view_content(sample, birth.limits, birth.viewing, task)
+
+
+_DRAWING: Final = b"""<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><rect width="32" height="64" fill="red"/></svg>"""
+
+
+def _moving(picture: Image.Image) -> Iterator[bytes]:
+    """Small animations of every format that is written."""
+    for kind in ("GIF", "PNG", "WEBP"):
+        for mode in ("RGB", "RGBA"):
+            out, still = BytesIO(), picture.convert(mode)
+            still.save(out, kind, save_all=True, append_images=[still.rotate(90), still.rotate(180)], duration=20)
+            yield out.getvalue()
 
 
 def _trial(birth: Birth) -> Hello:
@@ -127,14 +152,19 @@ def _decoder(descriptor: int, parent: int, birth: Birth) -> NoReturn:
         os.dup2(descriptor, 0)
         os.closerange(3, 1 << 16)
         confine_decoder(birth.settings.memory_bytes_max, parent=parent, unsafe_no_jail=birth.settings.unsafe_no_jail)
-        square_bytes = birth.recipe.square_bytes if birth.recipe else 0
         os.write(0, READY)
-        while data := _read_exactly(LENGTH.size):
-            content = _read_exactly(LENGTH.unpack(data)[0])
-            _write_all(packed(examine_content(content, birth.limits, birth.policy, birth.recipe), square_bytes))
-            del content
+        while data := _read_exactly(REQUEST.size):
+            length, task = REQUEST.unpack(data)
+            _write_all(_answer(_read_exactly(length), Task(task), birth))
     finally:
         os._exit(1)
+
+
+def _answer(content: bytes, task: Task, birth: Birth) -> bytes:
+    if task is Task.EXAMINE or birth.viewing is None:
+        square_bytes = birth.recipe.square_bytes if birth.recipe else 0
+        return packed(examine_content(content, birth.limits, birth.policy, birth.recipe), square_bytes)
+    return packed_view(view_content(content, birth.limits, birth.viewing, task))
 
 
 def _read_exactly(size: int) -> bytes:

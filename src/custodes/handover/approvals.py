@@ -48,6 +48,8 @@ class Guarded(StrEnum):
     SEND = "send"
     UNSEAL = "unseal"
     DELETE = "delete"
+    OVERTURN = "overturn"
+    """A hard refusal of the gateway, on appeal."""
 
 
 @dataclass(frozen=True, slots=True)

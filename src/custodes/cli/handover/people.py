@@ -25,7 +25,7 @@ PRODUCTION: Environment = "production"
 
 
 @click.command("ask")
-@click.argument("act", type=click.Choice([act.value for act in Guarded]))
+@click.argument("act", type=click.Choice([act.value for act in Guarded if act is not Guarded.OVERTURN]))
 @click.option(
     "--file", "files", multiple=True, type=PATH, help="To unseal: this sealed file; may be given several times."
 )

@@ -1,0 +1,168 @@
+"""The API of AUTOMATIC1111 and Forge, for its clients as they are: txt2img, img2img, progress, and lists of what is offered. All its other paths are unknown.
+
+Channels that could carry a picture to a client, and what becomes of each: ``images`` (only what the guard released; grids and control maps are judged like any
+other, and go with the pictures that they show), ``current_image`` and live previews (never asked for, never passed on), ``info``, ``parameters`` and texts in
+pictures (written anew), ``textinfo`` (dropped), error texts and headers (not passed on), files on the server's disk (nothing is saved, no path leads to them).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiohttp import web
+
+from custodes.gateway.dialects.a1111_answers import LISTS, Made, denied, failed, info, made, progress, refusal, shown
+from custodes.gateway.dialects.a1111_fields import Offer, Wanted, from_json
+from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, json_object, whole
+from custodes.gateway.dialects.openai_answers import sole_verdict
+from custodes.gateway.dialects.words import said
+from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
+from custodes.gateway.guard import Passage, RefusedError, Released, UnableError, Withheld
+from custodes.gateway.vocabulary import Asked
+
+__all__ = ["A1111"]
+
+_BASE: Final = "/sdapi/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class A1111:
+    """The dialect."""
+
+    offer: Offer = field(default_factory=Offer)
+    name: str = "a1111"
+
+    def routes(self) -> Sequence[Route]:
+        """Every path that is known; the last is for all others beneath, so that their no is in this dialect's words."""
+        asked = [Route("GET", f"{_BASE}/{which}", self._list) for which in LISTS]
+        return (
+            Route("POST", f"{_BASE}/txt2img", self._made),
+            Route("POST", f"{_BASE}/img2img", self._made),
+            Route("GET", f"{_BASE}/progress", self._progress),
+            Route("GET", f"{_BASE}/options", self._offered),
+            Route("GET", f"{_BASE}/sd-models", self._offered),
+            Route("GET", f"{_BASE}/loras", self._offered),
+            Route("GET", f"{_BASE}/embeddings", self._offered),
+            Route("GET", f"{_BASE}/prompt-styles", self._offered),
+            Route("GET", f"{_BASE}/scripts", self._offered),
+            *asked,
+            Route("*", "/sdapi/{rest:.*}", self._unknown),
+        )
+
+    # -- noes
+
+    def refused(self, error: RefusedError) -> web.Response:
+        """A refusal where no request is known; handlers that know one say it themselves."""
+        return refusal(error, "")
+
+    def unable(self, error: UnableError) -> web.Response:
+        """503, and final."""
+        return failed(error)
+
+    def denied(self, error: DeniedError) -> web.Response:
+        """Turned away."""
+        return denied(error)
+
+    async def _unknown(self, request: web.Request) -> web.Response:
+        _key(request)
+        raise DeniedError(Denial.ROUTE, "there is no such route here")
+
+    # -- what is offered
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        await _visitor(request)
+        params = {"skip_current_image": "true"}
+        return said(progress(await request[DOOR].upstream.exchange("GET", f"{_BASE}/progress", params=params)))
+
+    async def _list(self, request: web.Request) -> web.Response:
+        await _visitor(request)
+        return said(shown(await request[DOOR].upstream.exchange("GET", request.path), request.path.rpartition("/")[2]))
+
+    async def _offered(self, request: web.Request) -> web.Response:
+        """From what the operator says: the server is not asked, and its paths and hashes stay its own."""
+        await _visitor(request)
+        return said(self._offers(request.path.rpartition("/")[2], sorted(request[DOOR].models)))
+
+    def _offers(self, which: str, models: Sequence[str]) -> Any:
+        offer = self.offer
+        match which:
+            case "options":
+                model = offer.model or (models[0] if len(models) == 1 else "")
+                return {"sd_model_checkpoint": model, "samples_format": "png"}
+            case "sd-models":
+                blank = {"hash": None, "sha256": None, "filename": "", "config": None}
+                return [{"title": name, "model_name": name, **blank} for name in models]
+            case "loras":
+                names = sorted(offer.adapters)
+                return [{"name": name, "alias": name, "path": "", "metadata": {}} for name in names]
+            case "prompt-styles":
+                styles = offer.styles.items()
+                return [{"name": n, "prompt": s.prompt, "negative_prompt": s.negative_prompt} for n, s in styles]
+            case "scripts":
+                names = sorted(name.lower() for name in offer.always_on | offer.selectable)
+                return {"txt2img": names, "img2img": names}
+        return {"loaded": {}, "skipped": {}}
+
+    # -- one request
+
+    async def _made(self, request: web.Request) -> web.Response:
+        key, user = _key(request)
+        wanted = from_json(request.path, json_object(await whole(request)), self.offer, request[DOOR].models)
+        caller = await entered(request, key, user, wanted.asked)
+        try:
+            passage = await request[DOOR].guard.admit(caller, wanted.asked, acknowledged=acknowledged(request))
+            return said(await _answer(request, wanted, passage))
+        except RefusedError as error:
+            return refusal(error, request[REQUEST_ID])
+
+
+async def _answer(request: web.Request, wanted: Wanted, passage: Passage) -> dict[str, Any]:
+    """The document that answers. Raises RefusedError, UnableError, DeniedError, UpstreamError."""
+    door = request[DOOR]
+    body = wanted.body(passage.texts)
+    answer = made(await door.upstream.exchange("POST", wanted.path, json=body), wanted)
+    found = _whole_or_parts(answer, await door.guard.release(passage, answer.images))
+    images = [base64.b64encode(each.content).decode() for each in found if isinstance(each, Released)]
+    blocked = [number for number, each in enumerate(found) if not isinstance(each, Released)]
+    told = wanted.told(passage.texts)
+    changes = {"revised": sorted(passage.texts)} if passage.texts else {}
+    return {
+        "images": images if wanted.send_images else [],
+        "parameters": told,
+        "info": info(answer, told, wanted, len(images)),
+        **({"x_gateway": {"blocked": blocked, **changes}} if blocked or changes else {}),
+    }
+
+
+def _whole_or_parts(answer: Made, found: Sequence[Released | Withheld]) -> Sequence[Released | Withheld]:
+    """What was judged, where some of it may leave. Raises RefusedError, also where a picture may show another that was withheld; UnableError."""
+    withheld = [each for each in found if isinstance(each, Withheld)]
+    error = sole_verdict(withheld if withheld and answer.composed else found)
+    if error is not None:
+        raise error
+    return found
+
+
+# -- who asks
+
+
+def _key(request: web.Request) -> tuple[str, str]:
+    """The key, which is the password, and the user's name as a hint. Raises DeniedError before anything of the body is read."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return bearer(request), ""
+    try:
+        user, colon, key = base64.b64decode(given, validate=True).decode().partition(":")
+    except (ValueError, binascii.Error):
+        user, colon, key = "", "", ""
+    if not colon or not key or len(user) > 512:
+        raise DeniedError(Denial.KEY, "a key is needed, as the password of basic authentication")
+    return key, user
+
+
+async def _visitor(request: web.Request) -> None:
+    await entered(request, *_key(request), Asked())

@@ -1,0 +1,105 @@
+"""What a dialect works with: who asks, the guard, the generator behind. And every way to say no, apart from the way that a client hears it.
+
+Promises that a dialect has no other way to a generator. How a dialect's client hears a no is for ``dialects``; connections are for ``app``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple, Protocol
+
+from aiohttp import web
+
+from custodes.gateway.guard import Caller, Guard, RefusedError, UnableError
+from custodes.gateway.upstream import Upstream
+
+__all__ = ["DOOR", "REQUEST_ID", "Admitting", "Denial", "DeniedError", "Dialect", "Door", "Handler", "Route"]
+
+
+class Denial(StrEnum):
+    """Why a request is turned away before anything of it is judged. None of these is a refusal by the rules."""
+
+    KEY = "key"
+    """No key, or one that nobody has: 401."""
+    SUSPENDED = "suspended"
+    """403."""
+    RATE = "rate"
+    """429, with a time after which to try again. Never used for a refusal: clients send it again."""
+    MODEL = "model"
+    """A model that is not offered: 404."""
+    ROUTE = "route"
+    """A path, method, field, node or channel that is not known: 404 or 400. Default deny."""
+    MALFORMED = "malformed"
+    """400."""
+    TOO_LARGE = "too-large"
+    """413."""
+    DRAINING = "draining"
+    """503: the gateway is stopping."""
+
+
+class DeniedError(Exception):
+    """A request is turned away. ``message`` is for the client: it names fields, never contents."""
+
+    def __init__(self, denial: Denial, message: str, *, field: str = "", retry_after_s: int = 0) -> None:
+        super().__init__(message)
+        self.denial, self.message, self.field, self.retry_after_s = denial, message, field, retry_after_s
+
+
+class Admitting(Protocol):
+    """Who may ask, and how much."""
+
+    async def caller(self, key: str, user: str, request: str) -> Caller:
+        """The tenant with this key. ``user``: the end user as the tenant hints; ``request``: a name of this request that its retries share.
+
+        Raises DeniedError: unknown key, rate, suspended.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """All that handlers get."""
+
+    people: Admitting
+    guard: Guard
+    upstream: Upstream
+    models: frozenset[str]
+    """What is offered; any other model is denied."""
+
+
+DOOR: Final = web.RequestKey("door", Door)
+"""What a request goes through, from its beginning to its end: a reload is for those that come after."""
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+"""What ``x-request-id`` will say."""
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Route(NamedTuple):
+    """One path that is known. All others are denied."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+class Dialect(Protocol):
+    """How one kind of client speaks: its routes, and its words for no."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the settings."""
+        ...
+
+    def routes(self) -> Sequence[Route]:
+        """Every path that this dialect knows."""
+
+    def refused(self, error: RefusedError) -> web.Response:
+        """A refusal as its clients know it: final, never one that they send again."""
+
+    def unable(self, error: UnableError) -> web.Response:
+        """A check could not do its work: 503, and not to be sent again at once."""
+
+    def denied(self, error: DeniedError) -> web.Response:
+        """Turned away."""

@@ -1,0 +1,116 @@
+"""Withheld images: sealed to the authority the moment they are withheld, or destroyed where the law says so. Nobody here can open them, and none is ever shown.
+
+Promises that what it returns from is durable, and that no plain byte of an image touches a disk. What leads to withholding is
+for ``rules``; which files go to whom, for ``handover``. Format: docs/formats/withheld.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from custodes import __version__
+from custodes.crypto.keys import RunKey
+from custodes.crypto.seal import Recipient, seal, unseal
+from custodes.durable import make_folder, replace_file
+from custodes.errors import ConfigError, InputError
+from custodes.gateway.guard import Caller, Looked
+from custodes.gateway.vocabulary import Stage, Verdict
+from custodes.handover.cybertipline.withheld import ReportedUser, Withheld, WithheldFile
+from custodes.handover.finding import Match
+from custodes.model import Kind, Meaning
+
+__all__ = ["FORMAT", "Destroyed", "Sealed", "open_withheld", "withheld_files"]
+
+FORMAT: Final = "custodes-withheld/1"
+_ROOM_MIN: Final = 1 << 16
+_SUFFIX: Final = ".withheld.age"
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: Literal["custodes-withheld/1"] = FORMAT
+    rule: str
+    stage: str
+
+
+@dataclass(frozen=True, repr=False)
+class Sealed:
+    """Evidence that keeps: one file for each image, sealed to all recipients."""
+
+    folder: Path
+    recipients: Sequence[Recipient]
+    key: RunKey
+    service: str
+    demo: bool = False
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def __post_init__(self) -> None:
+        if not self.recipients:
+            raise ConfigError("there is no authority to seal withheld images to", hint="set [authority] recipients")
+
+    async def keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
+        """Seal one. Raises StorageError where it cannot be made durable."""
+        await asyncio.to_thread(self._keep, caller, verdict, content, looked)
+
+    def _keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
+        told = self._told(caller, verdict, content, looked)
+        lines = [msgspec.json.encode(_Header(rule=verdict.rule, stage=looked.stage)), msgspec.json.encode(told)]
+        plain = b"\n".join(lines)
+        room = max(_ROOM_MIN, 1 << (len(plain) - 1).bit_length())
+        folder = self.folder / told.found_at[:10]
+        make_folder(folder)
+        replace_file(folder / f"{told.id}{_SUFFIX}", seal(plain.ljust(room, b" "), self.recipients))
+
+    def _told(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> Withheld:
+        now = self.clock().isoformat(timespec="seconds")
+        digest = looked.sha256 or hashlib.sha256(content).digest()
+        named = self.key.name("withheld", caller.tenant.encode(), caller.request.encode(), digest)
+        return Withheld(
+            id=named.hex()[:32],
+            decision="report" if verdict.report else "hold",
+            meaning=gravest(looked.matches),
+            exact=any(match.kind != Kind.PDQ for match in looked.matches),
+            matches=looked.matches,
+            digests={"sha256": digest.hex(), "md5": hashlib.md5(content, usedforsecurity=False).hexdigest()},
+            found_at=now,
+            tool=f"custodes {__version__}",
+            service=self.service,
+            demo=self.demo,
+            user=ReportedUser(identifier=caller.user, service=caller.tenant) if caller.user else None,
+            file=WithheldFile(content=content, generated=looked.stage is Stage.OUTPUT),
+        )
+
+
+def gravest(matches: Sequence[Match]) -> str:
+    """What the gravest of the matched entries means; ``unmapped`` where a detector and no list spoke."""
+    told = {match.meaning for match in matches}
+    return next((meaning.value for meaning in Meaning if meaning in told), Meaning.UNMAPPED.value)
+
+
+class Destroyed:
+    """Evidence that keeps nothing: where the law forbids to hold it. What was withheld stands in the ledger alone."""
+
+    async def keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
+        """Nothing is kept; the caller drops the bytes."""
+
+
+def withheld_files(folder: Path) -> list[Path]:
+    """All that were sealed, in the order of their names."""
+    return sorted(folder.glob(f"*/*{_SUFFIX}"))
+
+
+def open_withheld(sealed: bytes, identity: str) -> Withheld:
+    """What the authority reads. Raises InputError for another key, tampering or another format."""
+    head, _, body = unseal(sealed, identity).rstrip(b" ").partition(b"\n")
+    try:
+        msgspec.json.decode(head, type=_Header)
+        return msgspec.json.decode(body, type=Withheld)
+    except msgspec.MsgspecError as error:
+        raise InputError("not a withheld image, or of another version") from error

@@ -1,0 +1,1 @@
+"""Images of the gateway: bytes to facts, and to what may be released."""

@@ -1,0 +1,194 @@
+"""Who asks, how much they may, and what is kept of what was decided: the door's ``Admitting`` and the guard's ``Records``.
+
+Promises that a key is looked for in constant time and kept nowhere; that an end user and a request are known here by names made under the run key alone;
+that who is suspended does not pass; that what is recorded is durable before anybody is answered; and that a limit of rate is never told as a refusal, nor
+a refusal as a limit.
+What the policy says is for ``rules``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import math
+import secrets
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from custodes.crypto.keys import RunKey
+from custodes.errors import StorageError
+from custodes.gateway.door import Denial, DeniedError
+from custodes.gateway.guard import Caller, RefusedError, UnableError
+from custodes.gateway.people.flights import Flights
+from custodes.gateway.people.ledger import Asking, Ledger, Noted, Standing
+from custodes.gateway.people.metrics import Metrics
+from custodes.gateway.people.settings import DAY_MS, PeopleSettings, TenantSettings, ladders
+from custodes.gateway.vocabulary import Fact, Grade, Stage, Verdict
+from custodes.serving.rate import Rate
+
+__all__ = ["Means", "People", "name_of"]
+
+_NAME_HEX: Final = 32
+
+
+def _none(_: str) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What people are known and told by. ``policy_of``: the version of a tenant's policy, for the record."""
+
+    key: RunKey
+    policy_of: Callable[[str], str] = _none
+    metrics: Metrics = field(default_factory=Metrics)
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+def name_of(request: str) -> str:
+    """What all retries of a request share: the rest of its id tells in which hour it was asked."""
+    return request.rpartition("-")[0] or request
+
+
+class People:
+    """Of one gateway process. Limits of rate are of this process; all else is the ledger's, and so of all that share it."""
+
+    def __init__(self, ledger: Ledger, settings: PeopleSettings, means: Means) -> None:
+        self._ledger, self._settings, self._means = ledger, settings, means
+        self._ladders = ladders(settings.strikes)
+        self._user, self._request = means.key.naming("gateway user"), means.key.naming("gateway request")
+        self._rates = {name: Rate(tenant.requests_per_minute, means.clock) for name, tenant in settings.tenants.items()}
+        self._waiting: Counter[tuple[str, str]] = Counter()
+        self.flights = Flights()
+
+    # -- the door's Admitting
+
+    async def caller(self, key: str, user: str, request: str) -> Caller:
+        """1. Whose key. 2. Not too many. 3. Not suspended, and images left. 4. Later, who was refused often. Raises DeniedError, UnableError."""
+        try:
+            name, tenant = self._tenant(key)  # 1
+            self._rated(name, tenant)  # 2
+            caller = Caller(name, self._user_name(name, tenant, user), self._request_name(name, user, request))
+            standing = await self.standing(caller)
+            self._may(tenant, standing)  # 3
+            if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
+                await self._delayed(caller, standing, delay_s)
+                self._may(tenant, await self.standing(caller))
+        except DeniedError as error:
+            self._means.metrics.denied(error.denial.value)
+            raise
+        except StorageError as error:
+            raise UnableError("the ledger") from error
+        self.flights.enter(caller)
+        return caller
+
+    def tenant(self, name: str) -> TenantSettings:
+        """What is set for a tenant that was let in."""
+        return self._settings.tenants[name]
+
+    async def standing(self, caller: Caller) -> Standing:
+        """How the caller stands. Raises StorageError."""
+        now = self._now()
+        since = now - self._settings.probing.window_s * 1000
+        strikes_since = now - self._settings.strikes.window_days * DAY_MS
+        return await self._ledger.standing(Asking(caller.tenant, caller.user, now, since, strikes_since))
+
+    def _tenant(self, key: str) -> tuple[str, TenantSettings]:
+        """All keys are compared, each in constant time."""
+        given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+        found = [
+            name for name, tenant in self._settings.tenants.items() if hmac.compare_digest(given, tenant.key_sha256)
+        ]
+        if not found:
+            raise DeniedError(Denial.KEY, "the key is not known here")
+        return found[0], self._settings.tenants[found[0]]
+
+    def _rated(self, name: str, tenant: TenantSettings) -> None:
+        if not self._rates[name].take(1):
+            wait_s = math.ceil(60 / tenant.requests_per_minute)
+            raise DeniedError(Denial.RATE, "too many requests in a minute", retry_after_s=wait_s)
+
+    def _user_name(self, name: str, tenant: TenantSettings, user: str) -> str:
+        """A hint of a tenant, which nobody has proved: the same words of two tenants are two users."""
+        if not user and not tenant.one_user:
+            return ""
+        return self._user(name.encode(), user.encode("utf-8", "surrogatepass")).hex()[:_NAME_HEX]
+
+    def _request_name(self, name: str, user: str, request: str) -> str:
+        """The same for retries within one window of time; ``name_of`` is the same for all."""
+        parts = (name, user, request or secrets.token_hex(16))
+        named = self._request(*(part.encode("utf-8", "surrogatepass") for part in parts)).hex()[:_NAME_HEX]
+        return f"req_{named}-{self._now() // (self._settings.strikes.retry_window_s * 1000):x}"
+
+    def _may(self, tenant: TenantSettings, standing: Standing) -> None:
+        if standing.suspended_until:
+            until = datetime.fromtimestamp(standing.suspended_until // 1000, UTC).isoformat()
+            raise DeniedError(
+                Denial.SUSPENDED, f"suspended until {until}: a refusal can be appealed against by its request id"
+            )
+        if standing.images_today >= tenant.images_per_day:
+            wait_s = math.ceil((DAY_MS - self._now() % DAY_MS) / 1000)
+            raise DeniedError(Denial.RATE, "no images are left for today (UTC)", retry_after_s=wait_s)
+
+    async def _delayed(self, caller: Caller, standing: Standing, delay_s: float) -> None:
+        """Wait; or come later, where enough do already, since who waits holds a place."""
+        probing = self._settings.probing
+        own = probing.delay_s(standing.refusals, 0) >= delay_s
+        with self._place((caller.tenant, caller.user if own else ""), delay_s):
+            await self._means.sleep(delay_s)
+
+    @contextmanager
+    def _place(self, who: tuple[str, str], delay_s: float) -> Iterator[None]:
+        if self._waiting[who] >= self._settings.probing.waiting_max:
+            raise DeniedError(Denial.RATE, "too many requests are waiting", retry_after_s=math.ceil(delay_s))
+        self._waiting[who] += 1
+        try:
+            yield
+        finally:
+            self._waiting[who] -= 1
+            if not self._waiting[who]:
+                del self._waiting[who]
+
+    # -- the guard's Records
+
+    async def decided(self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact]) -> None:
+        """1. The record, durable. 2. Counts. 3. What else this user has in flight ends, where the refusal is hard. Raises StorageError."""
+        now = self._now()
+        consequence = await self._ledger.note(  # 1
+            Noted(
+                at=now,
+                tenant=caller.tenant,
+                user=caller.user,
+                request=caller.request,
+                name=name_of(caller.request),
+                stage=stage,
+                verdict=verdict,
+                facts=tuple(facts),
+                policy=self._means.policy_of(caller.tenant),
+                retried_since=now - self._settings.strikes.retry_window_s * 1000,
+                ladders=self._ladders,
+            )
+        )
+        self._means.metrics.decided(stage, verdict, consequence)  # 2
+        if verdict.grade is Grade.HARD and verdict.strikes:  # 3
+            self._means.metrics.cancelled(self.flights.end_siblings(caller, verdict))
+
+    def ended(self) -> RefusedError | None:
+        """For a handler that was cancelled: the refusal to answer with, if another request of the same user was why."""
+        return self.flights.ended()
+
+    # -- once a day
+
+    async def forget(self) -> int:
+        """Drop decisions that are past their time. Raises StorageError."""
+        return await self._ledger.forget(self._now() - self._settings.decisions_days * DAY_MS)
+
+    def _now(self) -> int:
+        return int(self._means.clock() * 1000)
