@@ -289,21 +289,26 @@ class Guard:
     async def _screened(self, texts: Sequence[Text]) -> tuple[Fact, ...]:
         try:
             if sum(len(text.value) for text in texts) < _THREAD_CHARACTERS:
-                return self._checks.screening.facts(texts)
-            return await _within(self._patience.look_s, asyncio.to_thread(self._checks.screening.facts, texts))
+                facts = self._checks.screening.facts(texts)
+            else:
+                work = asyncio.to_thread(self._checks.screening.facts, texts)
+                facts = await _within(self._patience.look_s, work)
+            return _sound(facts, facts)
         except Exception:  # whatever broke, the request does not pass
             return (Fact("fault:screening", Stage.INPUT, "guard"),)
 
     async def _look(self, content: bytes, stage: Stage, where: str) -> Looked:
         try:
-            return await _within(self._patience.look_s, self._checks.inspecting.look(content, stage, where))
+            looked = await _within(self._patience.look_s, self._checks.inspecting.look(content, stage, where))
+            return _sound(looked, looked.facts)
         except Exception:
             return Looked((Fact("fault:inspection", stage, "guard", where=where),), stage)
 
     async def _remote(self, asked: Asked) -> tuple[Fact, ...]:
         assert self._checks.remote is not None
         try:
-            return await _within(self._patience.remote_s, self._checks.remote.facts(asked))
+            facts = await _within(self._patience.remote_s, self._checks.remote.facts(asked))
+            return _sound(facts, facts)
         except Exception:
             return (Fact("fault:remote", Stage.INPUT, "guard"),)
 
@@ -313,6 +318,7 @@ class Guard:
         whole = tuple(fact for fact in facts if fact not in faults)
         try:
             verdict = self._checks.ruling.decide(whole, stage, tenant=caller.tenant, acknowledged=acknowledged)
+            _sound(verdict, verdict.facts)
         except Exception:
             return replace(_FAULT, facts=(Fact("fault:rules", stage, "guard"),))
         stands = verdict.report and verdict.action in (Action.REFUSE, Action.WITHHOLD)
@@ -368,6 +374,13 @@ class Guard:
 def _of_pictures(pictures: Iterable[Picture]) -> Iterable[Fact]:
     """That a picture was given, by its role: rules may ask for it."""
     return (Fact(f"input:{picture.role}", Stage.INPUT, "guard", where=picture.where) for picture in pictures)
+
+
+def _sound(answer: T, facts: Iterable[Fact]) -> T:
+    """An answer that is made of facts. Raises TypeError for nonsense, which counts as a check that broke."""
+    if not all(isinstance(fact, Fact) for fact in facts):
+        raise TypeError("a check answered what are no facts")
+    return answer
 
 
 async def _within(seconds: float, work: Awaitable[T]) -> T:
