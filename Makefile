@@ -16,6 +16,7 @@ $(UV):
 demo: setup
 	@rm -rf demo-run
 	@$(BIN)/custodes demo --dir demo-run
+	@echo && $(BIN)/python -m custodes.demo.tour --dir demo-run/gateway
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

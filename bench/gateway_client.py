@@ -21,7 +21,9 @@ def requests(key: str, size: str, form: str) -> list[bytes]:
     """The requests in turn, as bytes. The prompts are of about 200 characters, as people write them."""
     made = []
     for number in range(PROMPTS):
-        told = f"a wide view of a harbour with {number} small boats, a stone wall, calm water and low clouds, soft light, "
+        told = (
+            f"a wide view of a harbour with {number} small boats, a stone wall, calm water and low clouds, soft light, "
+        )
         prompt = told + "muted colours, fine detail, in the manner of an old travel poster printed on rough paper"
         fields = {"model": "demo", "prompt": prompt, "n": 1, "size": size, "output_format": form}
         body = json.dumps(fields).encode()

@@ -123,7 +123,7 @@ def running(argv: list[str], port: int, path: str, **options: Any) -> Iterator[N
 
 def answers(port: int, path: str) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2)  # noqa: S310 - loopback
+        urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2)
     except urllib.error.HTTPError:
         return True
     except OSError:

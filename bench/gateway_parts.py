@@ -53,7 +53,7 @@ class Nothing:
     async def look(self, content: bytes, stage: Stage, _: str) -> Looked:
         return Looked((), stage, content, "png")
 
-    def decide(self, _: Sequence[Fact], __: Stage, *, tenant: str, acknowledged: bool) -> Verdict:
+    def decide(self, _: Sequence[Fact], __: Stage, **_who: object) -> Verdict:
         return Verdict(Action.ALLOW, "")
 
     async def rewrite(self, _: Sequence[Text], __: Verdict) -> Mapping[str, str] | None:

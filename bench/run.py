@@ -15,6 +15,8 @@ from commit_bench import bench_commit
 from digests_bench import bench_crypto, bench_digests
 from drift_bench import bench_drift
 from funnel_bench import bench_funnel
+from gateway_bench import bench_gateway
+from inspection_bench import bench_inspection
 from lists_bench import bench_lists
 from log_bench import bench_log
 from membership_bench import bench_membership
@@ -42,7 +44,9 @@ BENCHES = {
     "log": bench_log,
     "similar": bench_similar,
     "funnel": bench_funnel,
+    "inspection": bench_inspection,
     "screening": bench_screening,
+    "gateway": bench_gateway,
 }
 
 PLOTS = {

@@ -34,6 +34,7 @@ from custodes.crypto.seal import Recipient, create_identity
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.errors import ConfigError, ListError
 from custodes.examine import Examiner
+from custodes.gateway.settings import GatewaySettings
 from custodes.handover.settings import HandoverSettings
 from custodes.handover.verdicts import VerdictStore
 from custodes.jurisdictions import PolicySettings
@@ -133,6 +134,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     maps: dict[str, dict[str, str]] = {}
     serve: ServeSettings = ServeSettings()
     handover: HandoverSettings = HandoverSettings()
+    gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
     shield: ShieldSettings = ShieldSettings()
 

@@ -155,8 +155,8 @@ class Examined:
 
 # --- between carrier and decoder ---
 
-# Carrier to decoder: length, bytes. Decoder to carrier: one READY byte when confined, then a head and its codes for each image. Where there is a
-# recipe, an image that was examined has one byte more: 1 and the square, or 0.
+# Carrier to decoder: length, task (see ``viewing``), bytes. Decoder to carrier: one READY byte when confined, then a head and its
+# codes for each image. Where there is a recipe, an image that was examined has one byte more: 1 and the square, or 0.
 
 LENGTH: Final = struct.Struct("<I")
 HEAD: Final = struct.Struct("<BBHII")  # reason, format, codes, width, height

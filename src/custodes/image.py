@@ -17,11 +17,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import Any, Final
+from typing import Final
 
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -34,10 +33,9 @@ from PIL.WebPImagePlugin import WebPImageFile
 from custodes import sniff
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Reason
+from custodes.samples import Pixels, bytes_of, image_of, luma
 
 __all__ = ["Decoded", "Frame", "Undecodable", "decode"]
-
-Pixels = NDArray[Any]
 
 _BLEED_MAX: Final = (
     24  # grey levels by which clipping of strong colour can move the luma of a block that is flat in itself
@@ -166,26 +164,7 @@ def _pillow(*, tolerant: bool) -> Iterator[None]:
 
 # --- luma ---
 
-
 _BACKDROPS: Final = (("white", 255), ("black", 0), ("ignored", None))
-
-
-def _luma(band: Pixels, backdrop: int | None) -> Pixels:
-    """Luma of a band of grey, grey + alpha, RGB or RGBA, uint8 or uint16, as it looks on a white (255) or black (0) page, or without its alpha."""
-    scale = np.float32(1 / 257) if band.dtype == np.uint16 else np.float32(1)
-    if band.ndim == 2:
-        return band if band.dtype in (np.uint8, np.float32) else band * scale
-    luma: NDArray[np.float32]
-    if band.shape[2] < 3:
-        luma = band[:, :, 0].astype(np.float32)
-    else:  # in the reference's order of operations, so that the last bit agrees
-        red, green, blue = (band[:, :, channel].astype(np.float32) for channel in range(3))
-        luma = np.float32(0.299) * red + np.float32(0.587) * green + np.float32(0.114) * blue
-    luma *= scale
-    if band.shape[2] in (2, 4) and backdrop is not None:
-        alpha = band[:, :, -1] * (scale / np.float32(255))
-        luma = luma * alpha + np.float32(backdrop) * (1 - alpha)
-    return luma
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +197,7 @@ def _views(picture: _Picture, index: int, duration_ms: int = 0) -> Iterator[Fram
 def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixels]:
     def rows(top: int, bottom: int) -> Pixels:
         try:
-            return _luma(picture.band(top, bottom), backdrop)
+            return luma(picture.band(top, bottom), backdrop)
         except _REFUSALS:  # a mode that Pillow can load and not convert
             raise Undecodable(Reason.BROKEN) from None
 
@@ -226,7 +205,7 @@ def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixel
 
 
 def _of_array(pixels: Pixels, policy: DecodePolicy) -> _Picture:
-    size, whole = (pixels.shape[1], pixels.shape[0]), lambda: _image_of(pixels)
+    size, whole = (pixels.shape[1], pixels.shape[0]), lambda: image_of(pixels)
     if policy is DecodePolicy.FAST and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         return _Picture(size, lambda top, bottom: np.asarray(Image.fromarray(pixels[top:bottom]).convert("L")), whole)
     transparent = (
@@ -348,22 +327,8 @@ def _grey(image: Image.Image) -> Image.Image:
     step = max(1, _BAND_PIXELS // width)
     for top in range(0, height, step):
         rows = band(top, min(top + step, height))
-        page.paste(Image.fromarray(_bytes_of(rows)), (0, top))
+        page.paste(Image.fromarray(bytes_of(rows)), (0, top))
     return page
-
-
-def _bytes_of(samples: Pixels) -> Pixels:
-    """Samples of 0 to 65,535, or floats of 0 to 255, as bytes."""
-    plain: Pixels = samples // np.uint16(257) if samples.dtype == np.uint16 else np.rint(samples)
-    return plain.astype(np.uint8)
-
-
-def _image_of(pixels: Pixels) -> Image.Image:
-    """An array of any number of channels as a Pillow image."""
-    plain = _bytes_of(pixels) if pixels.dtype == np.uint16 else pixels
-    if plain.ndim == 3 and plain.shape[2] == 1:
-        plain = plain[:, :, 0]
-    return Image.fromarray(np.ascontiguousarray(plain))
 
 
 # --- decoding ---
@@ -522,7 +487,7 @@ def _is_filled(data: bytes, loaded: _LoadedJpeg, layout: sniff.JpegLayout) -> bo
     if loaded.image.mode not in ("L", "RGB"):
         return bool(((corner == 128) | (corner == 127)).all())  # 127 where CMYK is inverted
     # Without coefficients a block of the luma plane is 128 at any scale; in colour the chroma of its neighbours bleeds into it.
-    if np.abs(_luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else _BLEED_MAX):
+    if np.abs(luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else _BLEED_MAX):
         return False
     full = _full_luma(data)
     if not (_last_block(full, 1) == 128).all():

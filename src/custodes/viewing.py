@@ -132,16 +132,20 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
     step = viewing.view_bytes
     shown = tuple(bytes(answer[at : at + step]) for at in range(start, at_file, step)) if step else ()
     viewed = Viewed(examined, shown, bytes(answer[at_file:]), _WRITTEN[form])
-    _check(viewed, task)
+    _check(viewed, viewing, task)
     return viewed
 
 
-def _check(viewed: Viewed, task: Task) -> None:
+def _check(viewed: Viewed, viewing: Viewing, task: Task) -> None:
     """Whether what is said of a file can be true of it. What the file shows is for a decoder to say that did not write it."""
     whole = viewed.examined.reason is Reason.FULL
     if (task is Task.WRITE and bool(viewed.written) != whole) or (viewed.views and not whole):
         raise ValueError("answer contradicts itself")
-    if not viewed.written or viewed.form == SVG:
+    if not viewed.written:
+        return
+    if viewed.form == SVG:
+        if not viewing.svg or viewed.examined.format != SVG:
+            raise ValueError("what was written is a drawing that nobody asked for")
         return
     if format_of(viewed.written) != viewed.form:
         raise ValueError("what was written is of another format")

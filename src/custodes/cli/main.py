@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "audit": ("auditing:audit", "Challenge a card: have rows opened, and examine them again."),
     "log": ("log:log", "Publish what this site states in a log that only grows."),
     "serve": ("serve:serve", "Answer others' questions, hold or ok, with lists that they may not hold."),
+    "gateway": ("gateway:gateway", "Guard a generator: screen requests, look at every image before it leaves."),
     "policy": ("policy:policy", "Show and test the gateway's rules, and what a change of them would change."),
     "open": (
         "open:open_bundle_command",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,14 +17,17 @@ import numpy as np
 from custodes.config import CONFIG_NAME, Site, create_site, load_site
 from custodes.decoding import Recipe
 from custodes.demo.generator.drawing import PINK, planted
+from custodes.demo.generator.server import listening
+from custodes.demo.generator.studio import Studio
 from custodes.demo.plain_pdq import forms
-from custodes.errors import WorldError
+from custodes.errors import ExitCode, WorldError
+from custodes.gateway.inspection.detectors import Detector
 from custodes.lists.container import Provenance
 from custodes.model import Entry, Kind
 from custodes.pictures import Pixels
 from custodes.similar.models import Card
 
-__all__ = ["DEMO_KEY", "DEMO_MODEL", "Pink", "demo_site"]
+__all__ = ["DEMO_KEY", "DEMO_MODEL", "Pink", "demo_site", "demonstration"]
 
 DEMO_KEY: Final = "demo"
 DEMO_MODEL: Final = "demo"
@@ -36,7 +39,7 @@ lexicons = ["starter", "standins"]
 
 [gateway.upstream]
 address = "{address}"
-speaks = ["openai", "a1111", "comfyui", "huggingface"]
+speaks = ["openai", "a1111", "comfyui", "huggingface", "litellm"]
 models = ["{model}"]
 fields = ["negative_prompt"]
 
@@ -44,8 +47,23 @@ fields = ["negative_prompt"]
 key_sha256 = "{key}"
 requests_per_minute = 1_000_000
 images_per_day = 1_000_000
+
+# One key for whoever tries it out: only end users that requests name are slowed and suspended.
+[gateway.strikes]
+tenant_warn_at = 999_999_999
+tenant_suspend_at = 1_000_000_000
+
+[gateway.probing]
+tenant_free = 1_000_000_000
 """
 _SIDE: Final = 16
+
+
+async def demonstration(home: Path, serve: Callable[[Site, Sequence[Detector]], Awaitable[None]]) -> int:
+    """A generator on loopback, and what ``serve`` makes of a new site in front of it."""
+    async with listening(Studio()) as address:
+        await serve(demo_site(home, address), [Pink()])
+    return ExitCode.NOTHING_FOUND
 
 
 def demo_site(home: Path, address: str) -> Site:
@@ -54,6 +72,7 @@ def demo_site(home: Path, address: str) -> Site:
     config = home / CONFIG_NAME
     key = hashlib.sha256(DEMO_KEY.encode()).hexdigest()
     text = config.read_text(encoding="utf-8")
+    text = text.partition("\n[gateway]")[0]  # ours in place of the commented defaults, which stand last
     config.write_text(text + _SETTINGS.format(address=address, model=DEMO_MODEL, key=key), encoding="utf-8")
     site = load_site(str(config))
     code, _ = forms(planted())

@@ -32,6 +32,7 @@ READY: Final = "/ready"
 _BEGUN: Final = web.RequestKey("begun", bool)
 _FAULT: Final = web.RequestKey("fault", str)
 _SPOKEN: Final = web.RequestKey("spoken", Dialect)
+_CLOSE_S: Final = 1.0  # requests have been drained by then
 _SILENT: Final = logging.Logger("custodes.gateway.silent", level=logging.CRITICAL + 1)
 
 
@@ -84,7 +85,7 @@ class Gateway:
 
     def runner(self) -> web.AppRunner:
         """What serves the application. aiohttp's own log is off: of a request that it cannot read it would tell pieces, keys among them."""
-        return web.AppRunner(self.app, access_log=None, logger=_SILENT)
+        return web.AppRunner(self.app, access_log=None, logger=_SILENT, shutdown_timeout=_CLOSE_S)
 
     def swap(self, door: Door) -> None:
         """Lists, rules or tenants are new. Requests in flight keep the door that they came in by."""
@@ -125,10 +126,6 @@ class Gateway:
     def _let_in(self, request: web.Request) -> None:
         if request.rel_url.path in (HEALTH, READY):
             return
-        try:
-            request.url.origin()  # links are made with it, when there is no way back
-        except ValueError:
-            raise DeniedError(Denial.MALFORMED, "the host that is asked is none") from None
         if self._draining:
             raise DeniedError(Denial.DRAINING, "the gateway is stopping: ask another one", retry_after_s=1)
         if len(self._in_flight) >= self._limits.requests_max:
@@ -151,6 +148,10 @@ def _spoken(dialect: Dialect, handler: Handler) -> Handler:
         request[_SPOKEN] = dialect
         try:
             return await handler(request)
+        except asyncio.CancelledError:
+            if (ended := request[DOOR].people.flights.ended()) is None:
+                raise
+            return dialect.refused(ended)
         except RefusedError as error:
             return dialect.refused(error)
         except UnableError as error:
@@ -159,6 +160,8 @@ def _spoken(dialect: Dialect, handler: Handler) -> Handler:
             return dialect.unable(UnableError("the generator"))
         except DeniedError as error:
             return dialect.denied(error)
+        finally:
+            request[DOOR].people.flights.leave()
 
     return answer
 

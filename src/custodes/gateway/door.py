@@ -47,8 +47,23 @@ class DeniedError(Exception):
         self.denial, self.message, self.field, self.retry_after_s = denial, message, field, retry_after_s
 
 
+class Flying(Protocol):
+    """Requests in flight, each by its task: a hard refusal ends those of the same user beside it."""
+
+    def ended(self) -> RefusedError | None:
+        """What a cancelled request is answered with, if it was ended so."""
+
+    def leave(self) -> None:
+        """The request of this task is answered."""
+
+
 class Admitting(Protocol):
-    """Who may ask, and how much."""
+    """Who may ask, and how much. Who was let in is in flight until the application says that the request is answered."""
+
+    @property
+    def flights(self) -> Flying:
+        """What is in flight."""
+        ...
 
     async def caller(self, key: str, user: str, request: str) -> Caller:
         """The tenant with this key. ``user``: the end user as the tenant hints; ``request``: a name of this request that its retries share.

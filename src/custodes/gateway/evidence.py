@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -27,7 +27,7 @@ from custodes.handover.cybertipline.withheld import ReportedUser, Withheld, With
 from custodes.handover.finding import Match
 from custodes.model import Kind, Meaning
 
-__all__ = ["FORMAT", "Destroyed", "Sealed", "open_withheld", "withheld_files"]
+__all__ = ["FORMAT", "ByPolicy", "Keeps", "Sealed", "open_withheld", "withheld_files"]
 
 FORMAT: Final = "custodes-withheld/1"
 _ROOM_MIN: Final = 1 << 16
@@ -94,11 +94,24 @@ def gravest(matches: Sequence[Match]) -> str:
     return next((meaning.value for meaning in Meaning if meaning in told), Meaning.UNMAPPED.value)
 
 
-class Destroyed:
-    """Evidence that keeps nothing: where the law forbids to hold it. What was withheld stands in the ledger alone."""
+class Keeps(Protocol):
+    """Which verdicts are sealed; images of all others are destroyed."""
+
+    def keeps(self, verdict: Verdict, tenant: str) -> bool:
+        """By the policy of the tenant."""
+
+
+@dataclass(frozen=True)
+class ByPolicy:
+    """Sealed or destroyed, as the policy says."""
+
+    rulebook: Keeps
+    sealed: Sealed
 
     async def keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
-        """Nothing is kept; the caller drops the bytes."""
+        """What is not sealed is kept nowhere: what was withheld stands in the ledger alone."""
+        if self.rulebook.keeps(verdict, caller.tenant):
+            await self.sealed.keep(caller, verdict, content, looked)
 
 
 def withheld_files(folder: Path) -> list[Path]:

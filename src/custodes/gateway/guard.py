@@ -183,12 +183,16 @@ _ALLOWED: Final = Verdict(Action.ALLOW, "")
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A request that may go to the generator. ``texts``: by ``where`` what the generator is given in place of what was asked; ``facts``: of the request."""
+    """A request that may go to the generator. ``texts``: by ``where`` what the generator is given in place of what was asked; ``facts``: of the request.
+
+    ``pictures``: by ``where`` each picture as the inspection wrote it again. The generator is given these: what was judged, and no metadata.
+    """
 
     caller: Caller
     asked: Asked
     facts: tuple[Fact, ...]
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pictures: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     verdict: Verdict = _ALLOWED
 
 
@@ -259,7 +263,11 @@ class Guard:
             *self._unknown(asked.names),
         )
         facts, verdict = await self._asked_remote(asked, facts, caller, acknowledged=acknowledged)
-        return Passage(caller, asked, facts, verdict=verdict), looks
+        pairs = zip(asked.pictures, looks, strict=True)
+        written = {picture.where: looked.released for picture, looked in pairs}
+        if verdict.action in (Action.ALLOW, Action.REWRITE) and not all(written.values()):
+            verdict = _FAULT
+        return Passage(caller, asked, facts, pictures=written, verdict=verdict), looks
 
     async def _asked_remote(
         self, asked: Asked, facts: tuple[Fact, ...], caller: Caller, *, acknowledged: bool

@@ -31,8 +31,10 @@ class UpstreamSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Adapters (LoRA) that requests may name."""
     embeddings: tuple[str, ...] = ()
     """Embeddings that requests may name."""
-    nodes: tuple[str, ...] = ()
-    """Nodes of ComfyUI that are allowed beside those that are understood."""
+    nodes: str = ""
+    """File that describes nodes of ComfyUI beside those that are understood."""
+    folders: dict[str, tuple[str, ...]] = {}
+    """Further files that graphs of ComfyUI may load, by its folders: vae, controlnet, upscale_models."""
     scripts: tuple[str, ...] = ()
     """Scripts of AUTOMATIC1111 that are allowed."""
     fields: tuple[str, ...] = ()

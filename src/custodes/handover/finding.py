@@ -14,8 +14,19 @@ import msgspec
 
 from custodes.crypto.seal import Recipient, seal, unseal
 from custodes.errors import InputError
+from custodes.model import Role, Signal
 
-__all__ = ["FORMAT", "BundleHeader", "Finding", "Match", "Measured", "Suspicion", "open_bundle", "seal_bundle"]
+__all__ = [
+    "FORMAT",
+    "BundleHeader",
+    "Finding",
+    "Match",
+    "Measured",
+    "Suspicion",
+    "match_of",
+    "open_bundle",
+    "seal_bundle",
+]
 
 FORMAT: Final = "custodes-findings/1"
 BUNDLE_BYTES_MIN: Final = 4096
@@ -33,6 +44,21 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     distance_bits: int
     form: str
     meaning: str = ""
+
+
+def match_of(signal: Signal) -> Match:
+    """A signal as the authority sees it. Only a confirmed entry says what the image is."""
+    return Match(
+        list=signal.list_id,
+        list_version=signal.list_version,
+        entry=signal.entry_id,
+        kind=signal.kind.value,
+        category=signal.category,
+        assurance=signal.assurance,
+        distance_bits=signal.distance,
+        form=signal.form,
+        meaning=signal.meaning.value if signal.role is Role.CONFIRMED else "",
+    )
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,11 +22,11 @@ from custodes.crypto.keys import RunKey
 from custodes.crypto.seal import Recipient
 from custodes.errors import InternalError, SourceError
 from custodes.examine import Evidence, Examiner
-from custodes.handover.finding import FORMAT, BundleHeader, Finding, Match, Suspicion, seal_bundle
+from custodes.handover.finding import FORMAT, BundleHeader, Finding, Suspicion, match_of, seal_bundle
 from custodes.ledger.manifest import Manifest
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
 from custodes.ledger.run import Found, RunDirectory, ShardCommit, Vectors
-from custodes.model import URL_KINDS, Action, Decision, Digests, Kind, Outcome, Reason, Role, Signal
+from custodes.model import URL_KINDS, Action, Decision, Digests, Kind, Outcome, Reason, Role
 from custodes.policy import Policy
 from custodes.scan.flood import FLOOD_RULE, flooding_lists, held_back
 from custodes.scan.settings import ScanSettings
@@ -392,7 +392,7 @@ def make_finding(work: ShardWork, tools: ShardTools, hit: tuple[int, Decision, R
         passes=tuple(name for name, part in (("columns", work.by_columns), ("bytes", work.by_bytes)) if row in part),
         decision=decision.action.value,
         rule=decision.rule,
-        matches=tuple(make_match(signal) for signal in decision.signals),
+        matches=tuple(match_of(signal) for signal in decision.signals),
         outcome=Outcome(reason).name.value,
         reason=reason.value,
         tool=f"custodes {__version__}",
@@ -411,21 +411,6 @@ def recorded_digests(work: ShardWork, row: int) -> dict[str, str]:
         if kind not in URL_KINDS and at < len(digested.items) and digested.items[at] == row:
             found[kind.value] = digested.codes[at].tobytes().hex()
     return found
-
-
-def make_match(signal: Signal) -> Match:
-    """A signal as the authority sees it. Only a confirmed entry says what the image is."""
-    return Match(
-        list=signal.list_id,
-        list_version=signal.list_version,
-        entry=signal.entry_id,
-        kind=signal.kind.value,
-        category=signal.category,
-        assurance=signal.assurance,
-        distance_bits=signal.distance,
-        form=signal.form,
-        meaning=signal.meaning.value if signal.role is Role.CONFIRMED else "",
-    )
 
 
 def examined_fields(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,9 @@ class Server:
     detail: Any = None
     extra: int = 0
     decodable: bool = False
+    installed: Any = field(
+        default_factory=lambda: {"loaded": {"bright-hands": {}, "Moss Style": {}}, "skipped": {"sand": {}}}
+    )
     requests: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     address: str = ""
@@ -90,6 +93,8 @@ class Server:
             state = {"job": LEAK, "job_count": 1, "job_timestamp": LEAK, "sampling_step": 3, "sampling_steps": 20}
             told = {"textinfo": LEAK, "current_image": LEAK, "current_task": LEAK}
             return {"progress": 0.5, "eta_relative": 2.5, "state": state, **told}
+        if which == "embeddings":
+            return self.installed
         more = {"options": {"x": LEAK}, "model_path": LEAK, "aliases": []}
         return [{"name": "Euler a", **more}, {"name": LEAK + "/", **more}, {"name": {"deep": LEAK}}, LEAK]
 

@@ -205,7 +205,7 @@ def test_a_broken_check_lets_nothing_through(channel: str, check: str, how: str)
         *(("garbage", which) for which in GARBAGE),
         *(("status", status) for status in (201, 204, 400, 404, 422, 429, 500, 503)),
         ("early", None),
-        ("slow", 5),
+        ("slow", 1.5),
         ("redirect", None),
     ],
 )

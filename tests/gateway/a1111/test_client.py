@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from custodes.gateway.dialects.a1111 import A1111
 from tests.gateway.a1111.server import Server
-from tests.gateway.a1111.worlds import DIALECT, Redrawing, world
+from tests.gateway.a1111.worlds import OFFER, Redrawing, world
 from tests.gateway.fakes import KEY, World
 
 webuiapi = pytest.importorskip("webuiapi", reason="the real client of A1111 is not installed: pip install webuiapi")
@@ -32,7 +33,7 @@ def given(use: Callable[[Any], Any], here: World | None = None, server: Server |
             api.session.close()
 
     async def stand() -> Any:
-        async with server.standing(), here.standing(server.address, DIALECT):
+        async with server.standing(), here.standing(server.address, A1111(OFFER)):
             return await asyncio.to_thread(run, here.url)
 
     return asyncio.run(stand())

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from custodes.gateway.dialects import a1111_fields
+from custodes.gateway.dialects.a1111 import A1111
 from custodes.gateway.dialects.a1111_fields import Offer, from_json
 from custodes.gateway.door import DeniedError
+from custodes.gateway.guard import Caller, Passage
 from custodes.gateway.vocabulary import Name, NameKind, PictureRole, TextRole
 from tests.gateway.a1111.server import Server, real
 from tests.gateway.a1111.worlds import OFFER, ask, world
@@ -22,6 +24,12 @@ TXT, IMG = "/sdapi/v1/txt2img", "/sdapi/v1/img2img"
 PICTURE = base64.b64encode(real()).decode()
 DATA = f"data:image/png;base64,{PICTURE}"
 UNIT = {"enabled": True, "image": PICTURE, "module": "none", "model": "None", "weight": 1.0}
+
+
+def passed(found: Any, texts: Mapping[str, str] = {}) -> Passage:
+    """The request as the guard lets it pass, with the pictures as they were given."""
+    pictures = {each.where: each.content for each in found.asked.pictures}
+    return Passage(Caller("tenant"), found.asked, (), texts, pictures)
 
 
 def wanted(path: str, offer: Offer = OFFER, **fields: Any) -> a1111_fields.Wanted:
@@ -136,7 +144,7 @@ def test_every_string_is_a_text_with_its_role_and_every_picture_is_one() -> None
         PictureRole.CONTROL,
         PictureRole.CONTROL,
     ]
-    sent = found.body({})
+    sent = found.body(passed(found))
     assert {DATA, PICTURE} & set(_all(sent)) == set()  # written again, without the text that was in it
     assert sum(value == base64.b64encode(found.asked.pictures[0].content).decode() for value in _all(sent)) == 4
 
@@ -153,6 +161,25 @@ def test_a_picture_is_sent_on_without_the_prompt_that_stood_in_it() -> None:
     found = wanted(IMG, init_images=[base64.b64encode(real(text="an umbrella in a garden")).decode()])
     assert b"umbrella" not in found.asked.pictures[0].content
     assert Image.open(io.BytesIO(found.asked.pictures[0].content)).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("script", "unit", "role"),
+    [
+        ("ControlNet", UNIT, PictureRole.CONTROL),
+        ("controlnet", UNIT | {"module": "canny"}, PictureRole.CONTROL),
+        ("controlnet", UNIT | {"module": "ip-adapter_clip_sd15"}, PictureRole.FACE),
+        ("controlnet", UNIT | {"model": "IP_Adapter-FaceID"}, PictureRole.FACE),
+        ("controlnet", UNIT | {"module": "InsightFace+CLIP-H"}, PictureRole.FACE),
+        ("controlnet", UNIT | {"module": "InstantID_image_face_embedding"}, PictureRole.FACE),
+        ("reactor", PICTURE, PictureRole.FACE),
+    ],
+)
+def test_a_picture_that_a_face_may_be_taken_from_is_one_of_a_face(script: str, unit: Any, role: PictureRole) -> None:
+    offer = Offer(model="demo", scripts=frozenset({"controlnet", "reactor"}))
+    found = wanted(TXT, offer, alwayson_scripts={script: {"args": [unit]}})
+    assert [picture.role for picture in found.asked.pictures] == [role]
+    assert found.asked.pictures[0].where.startswith(f"alwayson_scripts.{script.lower()}.args[0]")
 
 
 def test_base64_with_other_characters_in_it_is_the_picture_that_the_server_would_read() -> None:
@@ -181,11 +208,52 @@ def test_an_adapter_in_a_prompt_is_a_name_and_an_unknown_one_is_refused() -> Non
     assert (heard.status, heard.document["moderation_details"]["categories"]) == (400, ["model"])
 
 
+@pytest.mark.parametrize(
+    ("prompt", "status"),
+    [
+        ("a boat", 200),
+        ("a boat, bright-hands", 200),
+        ("a boat, MOSS style", 400),
+        ("(moss style:1.2)", 400),
+        ("sand", 400),
+    ],
+)
+def test_an_embedding_is_named_by_its_mere_name_and_one_that_is_not_offered_is_refused(
+    prompt: str, status: int
+) -> None:
+    for field in ("prompt", "negative_prompt", "hr_prompt"):
+        server = Server()
+        assert ask(TXT, {field: prompt}, world=world(), server=server).status == status
+        assert len(server.requests) == (status == 200)
+
+
+@pytest.mark.parametrize("installed", [{}, [], {"loaded": []}, {"loaded": {"a" * 257: {}}}, "no"])
+def test_a_server_that_does_not_tell_its_embeddings_is_not_asked_for_a_picture(installed: Any) -> None:
+    server = Server(installed=installed)
+    assert ask(TXT, {"prompt": "a boat"}, world=world(), server=server).status == 503
+    assert server.requests == []
+
+
+def test_the_embeddings_are_asked_for_once_a_minute() -> None:
+    dialect, server = A1111(OFFER), Server()
+    for _ in range(2):
+        ask(TXT, {"prompt": "a boat"}, world=world(), server=server, dialect=dialect)
+    assert server.paths.count("/sdapi/v1/embeddings") == 1
+    dialect._installed.until = 0.0
+    ask(TXT, {"prompt": "a boat"}, world=world(), server=server, dialect=dialect)
+    assert server.paths.count("/sdapi/v1/embeddings") == 2
+
+
+def test_planted_embeddings_are_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(a1111_fields.Wanted, "naming", lambda self, names: self)
+    assert ask(TXT, {"prompt": "sand"}, world=world(), server=Server()).status == 200
+
+
 def test_a_rewriting_that_brings_in_an_adapter_or_a_wildcard_goes_no_further() -> None:
-    found = wanted(TXT, prompt="a boat")
-    for text in ("a boat <lora:moss:1>", "a __season__ boat"):
+    found = wanted(TXT, prompt="a boat").naming(frozenset({"Moss Style"}))
+    for text in ("a boat <lora:moss:1>", "a __season__ boat", "a moss style boat"):
         with pytest.raises(Exception, match="the rewriting"):
-            found.body({"prompt": text})
+            found.body(passed(found, {"prompt": text}))
 
 
 def test_without_a_named_model_there_must_be_one_to_send() -> None:

@@ -23,11 +23,10 @@ from tests.gateway.fakes import KEY, MODELS, Inspecting, Ruling, World
 OFFER = Offer(
     model="demo",
     styles={"rainy": Style("{prompt} under an umbrella", "sun"), "plain": Style("drawn")},
-    always_on=frozenset({"ControlNet", "ADetailer"}),
-    selectable=frozenset({"Loopback"}),
+    scripts=frozenset({"ControlNet", "ADetailer", "Loopback"}),
     adapters=frozenset({"ink"}),
+    embeddings=frozenset({"bright-hands"}),
 )
-DIALECT = A1111(OFFER)
 AUTH = "Basic " + base64.b64encode(f"somebody:{KEY}".encode()).decode()
 
 
@@ -55,7 +54,7 @@ class Redrawing(Inspecting):
 
 def world() -> World:
     made = World()
-    known = {NameKind.MODEL: MODELS, NameKind.ADAPTER: OFFER.adapters}
+    known = {NameKind.MODEL: MODELS, NameKind.ADAPTER: OFFER.adapters, NameKind.EMBEDDING: OFFER.embeddings}
     made.checks = replace(made.checks, ruling=Names(made.faults), known=known)
     return made
 
@@ -73,12 +72,16 @@ def ask(
     *,
     world: World,
     server: Server,
-    dialect: Any = DIALECT,
+    dialect: Any = None,
     auth: str = AUTH,
     method: str = "",
 ) -> Heard:
     async def run() -> Heard:
-        async with server.standing(), world.standing(server.address, dialect), aiohttp.ClientSession() as session:
+        async with (
+            server.standing(),
+            world.standing(server.address, dialect or A1111(OFFER)),
+            aiohttp.ClientSession() as session,
+        ):
             got, document = b"", None
             try:
                 headers = {"Authorization": auth} if auth else {}

@@ -78,7 +78,7 @@ class Client:
     async def __aenter__(self) -> Client:
         self.session = aiohttp.ClientSession()
         address = f"{self.url}{self.prefix}/ws"
-        self.ws = await self.session.ws_connect(address, params={"clientId": self.id, "token": self.key}, timeout=None)  # type: ignore[arg-type]
+        self.ws = await self.session.ws_connect(address, params={"clientId": self.id, "token": self.key})
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from typing import Any
 
@@ -14,14 +15,14 @@ from custodes.gateway.vocabulary import Stage
 from tests.gateway.comfyui.client import WS_NODE, graph, said, with_frames
 from tests.gateway.comfyui.generator import ComfyStandIn
 from tests.gateway.comfyui.worlds import AGAIN, LIMITS, OTHER_KEY, Place, run
-from tests.gateway.fakes import KEY, World, leaked
+from tests.gateway.fakes import KEY, MODELS, World, leaked
 
 PNG = b"\x89PNG\r\n\x1a\nof the client"
 LOAD = {"class_type": "LoadImage", "inputs": {"image": "a.png", "upload": "image"}}
 
 
 def form(content: bytes = PNG, name: str = "a.png", **fields: str) -> aiohttp.FormData:
-    made = aiohttp.FormData(fields)
+    made = aiohttp.FormData(fields, quote_fields=False)
     made.add_field("image", content, filename=name)
     return made
 
@@ -287,7 +288,7 @@ def test_interfaces_are_told_of_what_is_offered_and_of_nothing_else() -> None:
             await client.ask("POST", "/upload/image", data=form())
             info = await client.ask("GET", "/object_info")
             assert set(info) == {"CheckpointLoaderSimple", "LoadImage"}
-            assert info["CheckpointLoaderSimple"]["input"] == {"required": {"ckpt_name": [["demo"]]}}
+            assert info["CheckpointLoaderSimple"]["input"] == {"required": {"ckpt_name": [sorted(MODELS)]}}
             assert info["LoadImage"]["input"]["required"]["image"][0] == ["a.png"]
             assert set(await client.ask("GET", "/object_info/LoadImage")) == {"LoadImage"}
             assert await client.ask("GET", "/models/loras") == ["x.safetensors"]
@@ -305,8 +306,9 @@ def test_interfaces_are_told_of_what_is_offered_and_of_nothing_else() -> None:
 @pytest.mark.parametrize("how", ["bearer", "basic", "basic, key as name"])
 def test_a_key_is_a_bearers_or_of_basic(how: str) -> None:
     async def work(place: Place) -> None:
-        basic = aiohttp.BasicAuth("anybody", KEY) if how == "basic" else aiohttp.BasicAuth(KEY)
-        headers = {"Authorization": f"Bearer {KEY}" if how == "bearer" else basic.encode()}
+        pair = f"anybody:{KEY}" if how == "basic" else f"{KEY}:"
+        basic = "Basic " + base64.b64encode(pair.encode()).decode()
+        headers = {"Authorization": f"Bearer {KEY}" if how == "bearer" else basic}
         async with aiohttp.ClientSession() as session:
             async with session.get(place.world.url + "/queue", headers=headers) as answer:
                 assert answer.status == 200

@@ -164,6 +164,18 @@ def test_pictures_leave_the_generator_in_one_way_only_and_under_no_name_of_the_c
     assert sent["9"] == sent["preview"] == {"class_type": "SaveImageWebsocket", "inputs": {"images": ["8", 0]}}
 
 
+def test_what_is_drawn_and_then_changed_is_shown_to_the_gateway_as_it_was_drawn() -> None:
+    assert (plan(graph()).witnesses, plan(graph()).derived) == ((), False)
+    made = graph(n10=node("ImageInvert", image=["8", 0]), n9=node("SaveImage", images=["10", 0]))
+    changed = plan(made)
+    assert (changed.witnesses, changed.derived) == (("8",), True)
+    assert changed.forwarded({}, {})["~8"] == {"class_type": "SaveImageWebsocket", "inputs": {"images": ["8", 0]}}
+    assert plan(made | {"11": node("PreviewImage", images=["8", 0])}).witnesses == ()
+    twice = made | {"12": node("VAEEncode", pixels=["8", 0]), "13": node("VAEDecode", samples=["12", 0])}
+    assert plan(twice | {"9": node("SaveImage", images=["13", 0])}).witnesses == ("8",)
+    assert plan(twice | {"9": node("SaveImage", images=["13", 0])}).derived is False
+
+
 def test_every_other_string_is_screened_as_well() -> None:
     texts = {text.where: text for text in plan(graph()).texts if text.role is O}
     assert {where: text.value for where, text in texts.items()} == {

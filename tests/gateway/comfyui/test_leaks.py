@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from custodes.gateway.dialects.comfyui import dialect, jobs, uploads
+from custodes.gateway.dialects.comfyui import dialect, uploads
 from custodes.gateway.dialects.comfyui.asking import Plan
 from custodes.gateway.dialects.comfyui.events import Run
 from custodes.gateway.dialects.comfyui.graph import read
@@ -31,7 +31,7 @@ async def previews_and_broadcasts_are_dropped(place: Place) -> None:
         prompt_id = (await client.queue_prompt(with_frames()))["prompt_id"]
         images = await client.frames(prompt_id)
         assert not leaked(bytes(client.everything))
-        assert len(images[WS_NODE]) == 1
+        assert len(images.get(WS_NODE, ())) == 1
         assert [where for _, where in place.world.inspecting.seen] == ["0"]
         other.everything += str(await other.heard()).encode()  # the status that it began with
         with pytest.raises(TimeoutError):
@@ -134,6 +134,26 @@ async def the_generator_keeps_no_file(place: Place) -> None:
         assert {piece["class_type"] for piece in sent["prompt"].values()} & {"SaveImage", "PreviewImage"} == set()
 
 
+INVERTED = {
+    "10": {"class_type": "ImageInvert", "inputs": {"image": ["8", 0]}},
+    "9": {"class_type": "SaveImage", "inputs": {"images": ["10", 0]}},
+}
+
+
+async def a_picture_that_is_changed_is_judged_as_it_was_drawn(place: Place) -> None:
+    place.world.inspecting.bad = {1}  # the second: the gateway's own node comes last here
+    async with place.client() as client:
+        assert await client.images(graph() | INVERTED) == {}
+        assert "execution_error" in client.types()
+        assert len(place.world.inspecting.seen) == 2
+
+
+async def what_is_made_of_a_withheld_picture_does_not_leave(place: Place) -> None:
+    place.world.inspecting.bad = {0}
+    async with place.client() as client:
+        assert await client.images(graph() | {"11": INVERTED["9"], "10": INVERTED["10"]}) == {}
+
+
 DENIED_PATHS = (
     "/userdata", "/userdata/a.json", "/internal/logs", "/internal/files/output", "/users", "/settings", "/free",
     "/view_metadata/loras", "/extensions", "/", "/queue/join", "/api/userdata", "/api/internal/logs", "/experiment/models",
@@ -165,6 +185,8 @@ CHECKS: dict[str, Check] = {
         a_text_cannot_be_computed_past_the_screen,
         unknown_nodes_do_not_run,
         the_generator_keeps_no_file,
+        a_picture_that_is_changed_is_judged_as_it_was_drawn,
+        what_is_made_of_a_withheld_picture_does_not_leave,
         other_paths_do_not_exist,
     )
 }
@@ -192,7 +214,7 @@ def _every_string(patch: pytest.MonkeyPatch) -> None:
 
 
 def dialect_events() -> Any:
-    from custodes.gateway.dialects.comfyui import events  # noqa: PLC0415
+    from custodes.gateway.dialects.comfyui import events
 
     return events
 
@@ -240,13 +262,13 @@ def _stored_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def _unfolded(patch: pytest.MonkeyPatch) -> None:
-    from custodes.gateway.dialects.comfyui import asking  # noqa: PLC0415
+    from custodes.gateway.dialects.comfyui import asking
 
     patch.setattr(asking, "settled", lambda came: came)
 
 
 def _any_node(patch: pytest.MonkeyPatch) -> None:
-    from custodes.gateway.dialects.comfyui import asking, catalogue  # noqa: PLC0415
+    from custodes.gateway.dialects.comfyui import asking, catalogue
 
     def lax(prompt: Any, nodes: Any) -> Any:
         free = catalogue.Node(inputs=("prompt",))
@@ -266,6 +288,12 @@ def _files(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Plan, "_sent", kept)
 
 
+def _no_witness(patch: pytest.MonkeyPatch) -> None:
+    from custodes.gateway.dialects.comfyui import asking
+
+    patch.setattr(asking, "_witnesses", lambda _: ((), False))
+
+
 def _any_path(patch: pytest.MonkeyPatch) -> None:
     routes = dialect.ComfyUI.routes
 
@@ -276,30 +304,42 @@ def _any_path(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dialect.ComfyUI, "routes", lambda self: [*routes(self), dialect.Route("GET", "/{any:.*}", proxied)])
 
 
-PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "previews_and_broadcasts_are_dropped": _every_frame,
-    "strings_of_the_generator_are_not_passed_on": _every_string,
-    "a_final_frame_is_sent_only_as_it_was_released": _unjudged,
-    "files_of_the_generator_cannot_be_viewed": _proxied,
-    "another_tenant_sees_nothing": _everybodys,
-    "a_reused_client_id_takes_over_nothing": _any_session,
-    "another_tenants_upload_cannot_be_loaded": _any_upload,
-    "a_picture_goes_to_the_generator_after_it_was_judged": _stored_first,
-    "a_text_cannot_be_computed_past_the_screen": _unfolded,
-    "unknown_nodes_do_not_run": _any_node,
-    "the_generator_keeps_no_file": _files,
-    "other_paths_do_not_exist": _any_path,
-}
+def _everybodys_files(patch: pytest.MonkeyPatch) -> None:
+    file = Jobs.file
+    patch.setattr(
+        Jobs, "file", lambda self, _, *rest: next(filter(None, (file(self, each, *rest) for each in self._files)), None)
+    )
+
+
+PLANTED: tuple[tuple[str, Callable[[pytest.MonkeyPatch], None]], ...] = (
+    ("previews_and_broadcasts_are_dropped", _every_frame),
+    ("strings_of_the_generator_are_not_passed_on", _every_string),
+    ("a_final_frame_is_sent_only_as_it_was_released", _unjudged),
+    ("files_of_the_generator_cannot_be_viewed", _proxied),
+    ("another_tenant_sees_nothing", _everybodys),
+    ("another_tenant_sees_nothing", _everybodys_files),
+    ("a_reused_client_id_takes_over_nothing", _any_session),
+    ("another_tenants_upload_cannot_be_loaded", _any_upload),
+    ("a_picture_goes_to_the_generator_after_it_was_judged", _stored_first),
+    ("a_text_cannot_be_computed_past_the_screen", _unfolded),
+    ("unknown_nodes_do_not_run", _any_node),
+    ("the_generator_keeps_no_file", _files),
+    ("a_picture_that_is_changed_is_judged_as_it_was_drawn", _no_witness),
+    ("what_is_made_of_a_withheld_picture_does_not_leave", _no_witness),
+    ("other_paths_do_not_exist", _any_path),
+)
 
 
 def test_every_guard_is_planted() -> None:
-    assert PLANTED.keys() == CHECKS.keys()
+    assert {check for check, _ in PLANTED} == set(CHECKS)
 
 
-@pytest.mark.parametrize("check", PLANTED)
-def test_planted_a_guard_that_is_taken_out_is_noticed(check: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    PLANTED[check](monkeypatch)
-    with pytest.raises((AssertionError, KeyError)):
+@pytest.mark.parametrize(("check", "plant"), PLANTED, ids=[f"{check}{plant.__name__}" for check, plant in PLANTED])
+def test_planted_a_guard_that_is_taken_out_is_noticed(
+    check: str, plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
         run(CHECKS[check], Place(behind=ComfyStandIn()))
 
 
@@ -315,4 +355,3 @@ def test_a_withheld_run_tells_the_same_whether_it_is_asked_by_socket_or_history(
             assert entry["prompt"][2] == {}
 
     run(work)
-    assert jobs.Job.queued is not None

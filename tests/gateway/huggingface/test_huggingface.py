@@ -186,7 +186,7 @@ def test_a_broken_check_lets_nothing_through(check: str, how: str) -> None:
         ("body", json.dumps([{"image": LEAK}]).encode()),
         ("body", picture() + b" " * (1 << 20)),
         ("early", None),
-        ("slow", 3),
+        ("slow", 1.5),
     ],
 )
 def test_a_generator_that_misbehaves_is_a_fault(behaves: str, detail: Any) -> None:

@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from custodes import views as views_module
 from custodes import written as written_module
 from custodes.errors import ConfigError, CustodesError, WorldError
+from custodes.gateway.guard import Looked
 from custodes.gateway.inspection import inspector as inspector_module
 from custodes.gateway.inspection.inspector import Equipment, Inspector, decoders_for
 from custodes.gateway.inspection.register import Register
@@ -158,9 +159,10 @@ def test_an_animation_at_the_limit_of_views_is_released() -> None:
     assert Image.open(BytesIO(looked.released)).n_frames == 64
 
 
-@pytest.mark.parametrize(
-    "group", ["img-own-bombs", "img-pillow-bad", "img-jpeg-crash", "img-pngsuite", "polyglot-mitra"]
-)
+GROUPS = ("img-own-bombs", "img-pillow-bad", "img-jpeg-crash", "img-image-rs", "img-pngsuite", "polyglot-mitra")
+
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_hostile_files_release_nothing_that_was_not_seen_whole(vectors: Path, group: str) -> None:
     files = [path for path in sorted((vectors / group).rglob("*")) if path.is_file() and path.stat().st_size < 4 << 20]
     slow = {path for path in files if "20000_frames" in path.name or "7000x7000" in path.name}
@@ -415,3 +417,21 @@ def test_the_jail_answers_as_this_process_does() -> None:
 def test_pictures_of_the_corpus_of_tests_are_not_alike() -> None:
     """What the tests above rest on."""
     assert names(world(pdq_entry(PHOTO)).look(saved(picture(320, 256, seed=50), "PNG"))) == {"explicit"}
+
+
+@pytest.mark.soak
+def test_every_hostile_file_in_confined_decoders_releases_nothing_that_was_not_seen_whole(vectors: Path) -> None:
+    equipment = world().equipment
+    files = [path for group in GROUPS for path in sorted((vectors / group).rglob("*")) if path.is_file()]
+
+    async def play() -> list[Looked]:
+        decoders = decoders_for(equipment, 2, VIEWING)
+        decoders.start()
+        try:
+            inspector = Inspector(decoders, equipment)
+            return [await inspector.look(path.read_bytes(), Stage.OUTPUT, "0") for path in files]
+        finally:
+            decoders.close()
+
+    for path, looked in zip(files, asyncio.run(play()), strict=True):
+        assert (names(looked) == {"unreadable"}) is (not looked.released), path.name

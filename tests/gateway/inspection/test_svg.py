@@ -22,6 +22,9 @@ PAINT = (
 )
 
 
+pytest.importorskip("resvg_py")
+
+
 def drawing(inside: str = RED_HALF + PAINT, more: str = "", size: str = 'width="80" height="60"') -> bytes:
     space = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return f"<svg {space} {size} {more}>{inside}</svg>".encode()

@@ -50,6 +50,7 @@ LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
     "views where none were asked for": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE,))),
     "a file of another format": (Task.WRITE, lambda: changed(Task.WRITE, written=saved(RED, "JPEG"))),
     "a page": (Task.WRITE, lambda: changed(Task.WRITE, written=b"<html>")),
+    "a drawing": (Task.WRITE, lambda: changed(Task.WRITE, written=b"<svg", form="svg")),
     "a file of another size": (Task.WRITE, lambda: changed(Task.WRITE, written=SMALLER)),
     "no file and a format": (Task.WRITE, lambda: changed(Task.WRITE, written=b"")),
     "no file of a whole picture": (Task.WRITE, lambda: changed(Task.WRITE, written=b"", form="")),

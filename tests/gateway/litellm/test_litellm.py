@@ -123,8 +123,10 @@ def test_what_is_asked_and_what_is_answered(case: str) -> None:
 
 def test_a_response_is_judged_without_a_strike_and_its_pictures_go_as_they_were_written_again() -> None:
     here = World()
-    images = [PICTURE, f"data:image/png;base64,{PICTURE}"]
-    _, found, body = ask({**CALL, "input_type": "response", "images": images}, here=here)
+    images = [PICTURE, f"data:image/png;base64,{PICTURE}", PICTURE]
+    more = {"images": images, "structured_messages": message(linked(f"data:image/webp;base64,{PICTURE}"))}
+    _, found, body = ask({**CALL, "input_type": "response", **more}, here=here)
+    assert len(found["images"]) == 3  # one for each, though one came twice and a message has another
     assert found["action"] == "GUARDRAIL_INTERVENED"
     assert found["texts"] == ["a boat"]
     assert base64.b64decode(found["images"][0])[:13] == b"written again"

@@ -18,6 +18,7 @@ from tests.gateway.fakes import KEY, World, leaked, picture
 from tests.gateway.upstream import Generator
 
 Ask = Callable[..., Awaitable[tuple[int, Any, bytes]]]
+PUBLIC = OpenAI(OpenAISettings(public_url="https://images.example/"))
 GENERATE = "/v1/images/generations"
 
 
@@ -189,10 +190,10 @@ def test_a_suspended_user_is_told_so() -> None:
 def test_a_link_is_to_our_copy_and_to_nothing_else() -> None:
     async def then(ask: Ask) -> Any:
         _, _, got = await ask(prompt="a boat", model="dall-e-2")
-        url = json.loads(got)["data"][0]["url"]
+        url = json.loads(got)["data"][0]["url"].removeprefix("https://images.example")
         return await ask(url, "GET"), await ask(url[:-1], "GET"), await ask("/images/released/..%2f", "GET")
 
-    copy, cut, elsewhere = meeting(World(), Generator(), then)
+    copy, cut, elsewhere = meeting(World(), Generator(), then, PUBLIC)
     assert copy[2].startswith(b"written again: ")
     assert copy[1]["Content-Security-Policy"].startswith("default-src 'none'")
     assert (cut[0], elsewhere[0]) == (404, 404)
@@ -202,8 +203,12 @@ def test_links_are_as_the_public_knows_the_gateway() -> None:
     async def then(ask: Ask) -> Any:
         return json.loads((await ask(prompt="a boat", model="dall-e-2"))[2])["data"][0]["url"]
 
-    dialect = OpenAI(OpenAISettings(public_url="https://images.example/"))
-    assert meeting(World(), Generator(), then, dialect).startswith("https://images.example/images/released/")
+    assert meeting(World(), Generator(), then, PUBLIC).startswith("https://images.example/images/released/")
+
+
+def test_where_nobody_said_how_clients_reach_the_gateway_images_are_in_the_answer() -> None:
+    _, _, document = generated(World(), model="dall-e-2", response_format="url")
+    assert set(document["data"][0]) == {"b64_json"}
 
 
 def image(size: int) -> Released:

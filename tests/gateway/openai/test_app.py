@@ -20,6 +20,7 @@ from custodes.gateway.dialects.openai import OpenAI
 from custodes.gateway.door import DOOR, Door, Route
 from custodes.gateway.guard import UnableError
 from custodes.gateway.upstream import Upstream, UpstreamError
+from custodes.gateway.vocabulary import Action, Grade, Verdict
 from tests.gateway.fakes import KEY, World, leaked, listening, picture
 from tests.gateway.openai.test_answers import Ask, meeting
 from tests.gateway.upstream import Generator
@@ -239,11 +240,7 @@ def test_health_is_without_a_key_and_says_whether_requests_are_taken() -> None:
 
 
 HEAD = b"POST /v1/images/generations HTTP/1.1\r\nAuthorization: Bearer demo\r\nContent-Type: application/json\r\nConnection: close\r\n"
-BODY = b'{"prompt":"a","model":"dall-e-2"}'
 RAW: dict[str, tuple[bytes, bytes]] = {
-    "no host": (HEAD + b"Host:\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, b"400"),
-    "a host that is none": (HEAD + b"Host: a b<>\"\x80\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, b"400"),
-    "a port that is none": (HEAD + b"Host: a:99999999\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY, b"400"),
     "a chunk that is none": (HEAD + b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\nWORD\r\n", b"400"),
     "a header that is none": (b"GET /health HTTP/1.1\r\nAuthorization Bearer WORD: a\r\n\r\n", b"400"),
     "a path that is none": (b"GET /WORD\xff HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
@@ -368,6 +365,28 @@ def test_too_many_requests_at_once_are_told_to_come_again() -> None:
         assert (await status_of(session, world.url + "/waits"))[0] == 200
 
     standing(world, odd, then)
+
+
+def test_a_request_that_a_hard_refusal_beside_it_ends_hears_that_refusal() -> None:
+    world = World()
+
+    async def run() -> tuple[int, bytes]:
+        async with (
+            Generator("slow", 5).standing() as generator,
+            world.standing(generator.address, OpenAI(), 10),
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+        ):
+            body = {"prompt": "a boat", "model": "demo", "user": "somebody"}
+            first = asyncio.create_task(session.post(f"{world.url}/v1/images/generations", json=body))
+            while not generator.requests:
+                await asyncio.sleep(0.01)
+            (caller,) = world.people.seen
+            assert world.people.flights.end_siblings(caller, Verdict(Action.REFUSE, "both", Grade.HARD)) == 1
+            async with await first as answer:
+                return answer.status, await answer.read()
+
+    status, body = asyncio.run(run())
+    assert (status, json.loads(body)["error"]["code"]) == (400, "moderation_blocked")
 
 
 def test_a_client_that_leaves_does_not_end_the_judging() -> None:

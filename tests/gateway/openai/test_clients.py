@@ -19,7 +19,7 @@ from tests.gateway.upstream import Generator
 CLIENT = Path(__file__).with_name("client.py")
 UV = Path(sys.executable).with_name("uv")
 OLDER = "openai==1.109.1"
-DIALECT = OpenAI(OpenAISettings(extra=frozenset({"negative_prompt"})))
+DIALECT = OpenAI(OpenAISettings(extra=frozenset({"negative_prompt"}), public_url="http://gateway.test/"))
 
 
 def command(version: str) -> list[str]:
@@ -93,7 +93,7 @@ def test_a_rewritten_prompt_is_told_and_is_what_the_generator_got(run: Run) -> N
 
 def test_an_older_model_gives_links_to_our_own_copy(run: Run) -> None:
     ((_, url, _),) = run.heard["older"]
-    assert url.startswith(run.world.url + "/images/released/")
+    assert url.startswith("http://gateway.test/images/released/")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("stream", "image_generation"), ("edit stream", "image_edit")])

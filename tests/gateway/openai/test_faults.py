@@ -19,7 +19,7 @@ from tests.gateway.fakes import KEY, World, leaked, picture
 from tests.gateway.upstream import GARBAGE, Generator
 
 HEADERS = {"Authorization": f"Bearer {KEY}"}
-DIALECT = OpenAI(OpenAISettings(heartbeat_s=0.05))
+DIALECT = OpenAI(OpenAISettings(heartbeat_s=0.05, public_url="http://gateway.test"))
 CHANNELS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "json": ("/v1/images/generations", {"prompt": "a mild boat", "model": "demo", "n": 2}),
     "url": ("/v1/images/generations", {"prompt": "a mild boat", "model": "dall-e-2"}),

@@ -23,10 +23,16 @@ from custodes.gateway.dialects.openai_fields import (
 )
 from custodes.gateway.dialects.texts import changed, strings
 from custodes.gateway.door import Denial, DeniedError
+from custodes.gateway.guard import Caller, Passage
 from custodes.gateway.vocabulary import NameKind, PictureRole, TextRole
 
 MODELS = frozenset({"demo", "dall-e-3", "author"})
 EXTRA = frozenset({"negative_prompt", "seed", "guidance_scale"})
+
+
+def passed(wanted: Any) -> Passage:
+    """The request as the guard lets it pass, of a user."""
+    return Passage(Caller("tenant", "opaque"), wanted.asked, ())
 
 
 def asked(**fields: Any) -> Wanted:
@@ -191,9 +197,9 @@ def test_the_generator_is_asked_for_bytes_and_never_for_links(
 def test_the_end_user_is_named_by_the_safety_identifier_first_and_forwarded_under_an_opaque_name() -> None:
     wanted = asked(user="u", safety_identifier="s")
     assert wanted.user == "s"
-    assert wanted.body({}, "opaque")["json"]["safety_identifier"] == "opaque"
-    assert asked(user="u").body({}, "opaque")["json"]["user"] == "opaque"
-    assert "user" not in asked().body({}, "opaque")["json"]
+    assert wanted.body(passed(wanted))["json"]["safety_identifier"] == "opaque"
+    assert (named := asked(user="u")).body(passed(named))["json"]["user"] == "opaque"
+    assert "user" not in (nobody := asked()).body(passed(nobody))["json"]
 
 
 # -- forms

@@ -86,7 +86,7 @@ def early() -> None:
         for job in jobs:
             job.outcome = None
             job.tell()
-        import time  # noqa: PLC0415
+        import time
 
         time.sleep(0.002)  # the answer is on its way
         whole(self, jobs)

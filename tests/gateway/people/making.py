@@ -36,9 +36,17 @@ def noted(number: int | str = 1, verdict: Verdict | None = None, at: int = NOON,
     """A refusal of the request of this number, in this hour."""
     told = verdict or refused()
     whole = {
-        **{"at": at, "tenant": "tenant", "user": "user", "request": f"req_{number}-{at // HOUR:x}", "name": f"req_{number}"},
-        **{"stage": Stage.INPUT, "verdict": told, "facts": (Fact("context:umbrella", Stage.INPUT, "lexicon 1"),)},
-        **{"policy": "strict", "retried_since": at - HOUR, "ladders": (USER, TENANT)},
+        "at": at,
+        "tenant": "tenant",
+        "user": "user",
+        "request": f"req_{number}-{at // HOUR:x}",
+        "name": f"req_{number}",
+        "stage": Stage.INPUT,
+        "verdict": told,
+        "facts": (Fact("context:umbrella", Stage.INPUT, "lexicon 1"),),
+        "policy": "strict",
+        "retried_since": at - HOUR,
+        "ladders": (USER, TENANT),
     }
     return Noted(**(whole | changed))  # type: ignore[arg-type]
 
@@ -75,4 +83,20 @@ def people(ledger: Ledger, clock: Clock | None = None, **changed: Any) -> People
     return People(ledger, PeopleSettings(**told), means)
 
 
-__all__ = ["ALLOWED", "BROKEN", "DAY", "HOUR", "NOON", "TENANT", "USER", "Clock", "asking", "name_of", "noted", "people", "refused", "run", "tenant"]
+__all__ = [
+    "ALLOWED",
+    "BROKEN",
+    "DAY",
+    "HOUR",
+    "NOON",
+    "TENANT",
+    "USER",
+    "Clock",
+    "asking",
+    "name_of",
+    "noted",
+    "people",
+    "refused",
+    "run",
+    "tenant",
+]

@@ -201,8 +201,19 @@ def _decision(number: int, n: Noted) -> Decision:
     v = n.verdict
     facts = sorted({(f.name, f.score) for f in n.facts}, key=lambda each: (each[0], each[1] or 0.0))
     return Decision(
-        **{"number": number, "at": n.at, "tenant": n.tenant, "user": n.user, "request": n.request, "stage": n.stage},  # type: ignore[arg-type]
-        **{"action": v.action, "rule": v.rule, "grade": v.grade, "category": v.category, "report": v.report},  # type: ignore[arg-type]
-        **{"strikes": v.strikes, "facts": tuple(facts), "policy": n.policy},  # type: ignore[arg-type]
+        number=number,
+        at=n.at,
+        tenant=n.tenant,
+        user=n.user,
+        request=n.request,
+        stage=n.stage,  # type: ignore[arg-type]
+        action=v.action,
+        rule=v.rule,
+        grade=v.grade,
+        category=v.category,
+        report=v.report,  # type: ignore[arg-type]
+        strikes=v.strikes,
+        facts=tuple(facts),
+        policy=n.policy,  # type: ignore[arg-type]
         versions=tuple(sorted({f.by for f in n.facts})),
     )

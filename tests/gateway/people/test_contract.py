@@ -55,12 +55,20 @@ def test_a_new_ledger_knows_nothing(ledger: Ledger) -> None:
 
 
 def test_a_decision_is_kept_as_names_and_counted(ledger: Ledger) -> None:
-    facts = (Fact("explicit", Stage.OUTPUT, "detector 2", 0.25, "0"), Fact("context:umbrella", Stage.INPUT, "lexicon 1"))
+    facts = (
+        Fact("explicit", Stage.OUTPUT, "detector 2", 0.25, "0"),
+        Fact("context:umbrella", Stage.INPUT, "lexicon 1"),
+    )
     run(note_all(ledger, noted(facts=facts), noted(2, ALLOWED, stage=Stage.OUTPUT)))
     first, second = run(ledger.decisions(0, 10))
     assert first.facts == (("context:umbrella", None), ("explicit", 0.25))
     assert first.versions == ("detector 2", "lexicon 1")
-    assert (first.action, first.grade, first.rule, first.policy) == ("refuse", "hard", "an umbrella in a garden", "strict")
+    assert (first.action, first.grade, first.rule, first.policy) == (
+        "refuse",
+        "hard",
+        "an umbrella in a garden",
+        "strict",
+    )
     assert run(ledger.decisions(first.number, 10)) == [second]
     counts = {(c.stage, c.action, c.category): c.decisions for c in run(ledger.tally(TODAY, TODAY)).counts}
     assert counts == {("input", "refuse", Category.SAFETY): 1, ("output", "allow", None): 1}
@@ -86,7 +94,12 @@ def test_strikes_count_requests_not_tries(ledger: Ledger, case: str) -> None:
 
 def test_a_warning_comes_once_and_before_a_suspension(ledger: Ledger) -> None:
     told = run(note_all(ledger, *(noted(number) for number in (1, 2, 3, 4))))
-    assert [(each.warned, each.suspended) for each in told] == [(True, False), (False, False), (False, True), (False, False)]
+    assert [(each.warned, each.suspended) for each in told] == [
+        (True, False),
+        (False, False),
+        (False, True),
+        (False, False),
+    ]
     assert run(ledger.standing(asking())).suspended_until == NOON + DAY
     assert run(ledger.standing(asking(NOON + DAY))).suspended_until == 0
 
@@ -128,7 +141,14 @@ def test_who_names_no_user_counts_against_the_tenant_alone(ledger: Ledger) -> No
 
 def test_refusals_are_counted_by_request_for_the_window(ledger: Ledger) -> None:
     soft = refused(0, Grade.SOFT)
-    history = [noted(1, soft), noted(1, soft), noted(2, soft), noted(3, BROKEN), noted(4, ALLOWED), noted(5, soft, user="")]
+    history = [
+        noted(1, soft),
+        noted(1, soft),
+        noted(2, soft),
+        noted(3, BROKEN),
+        noted(4, ALLOWED),
+        noted(5, soft, user=""),
+    ]
     standing = run(standing_after(ledger, *history))
     assert (standing.refusals, standing.tenant_refusals) == (2, 3)
     later = run(ledger.standing(asking(NOON + HOUR)))
@@ -189,7 +209,12 @@ def test_a_suspension_that_was_lifted_does_not_lengthen_the_next(ledger: Ledger)
 
 def test_what_cannot_be_appealed_against(ledger: Ledger) -> None:
     run(note_all(ledger, noted(1), noted(2, ALLOWED), noted(3, BROKEN)))
-    cases = [("tenant", "nothing"), ("another", noted(1).request), ("tenant", noted(2).request), ("tenant", noted(3).request)]
+    cases = [
+        ("tenant", "nothing"),
+        ("another", noted(1).request),
+        ("tenant", noted(2).request),
+        ("tenant", noted(3).request),
+    ]
     for whose, request in cases:
         with pytest.raises(InputError, match="no refusal"):
             run(ledger.appeal(whose, request, NOON))
@@ -240,7 +265,9 @@ async def history(ledger: Ledger, all_steps: Sequence[Any]) -> list[object]:
         if kind == "pass":
             at += number * HOUR // 2
         elif kind == "note":
-            told.append(await ledger.note(noted(f"{number}{user}", what, at=at, user=user, request=f"req_{number}{user}")))
+            told.append(
+                await ledger.note(noted(f"{number}{user}", what, at=at, user=user, request=f"req_{number}{user}"))
+            )
         else:
             told.append(await _settled(ledger, f"req_{number}user", what, at))
         told += [await ledger.standing(asking(at, user)) for user in ("", "user", "other")]

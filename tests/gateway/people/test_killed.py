@@ -14,7 +14,6 @@ import pytest
 from custodes.gateway.people.sqlite import SqliteLedger
 from tests.gateway.people.making import asking, run
 
-
 _ALWAYS = (date(2026, 1, 1), date(2027, 1, 1))
 
 

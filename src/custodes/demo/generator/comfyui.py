@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
-from custodes.demo.generator.drawing import Wish
+from custodes.demo.generator.drawing import Wish, drawn
 from custodes.demo.generator.studio import HUGE_BYTES, Fault, Studio, whole_number
 
 __all__ = ["ComfyUI"]
@@ -182,6 +182,8 @@ class ComfyUI:
         try:
             for name, node in job.graph.items():
                 await self._send(job.client, "executing", {"node": name, "display_node": name, **told})
+                if node["class_type"] == "KSampler":
+                    await self._preview(job, name)
                 if node["class_type"] in OUTPUTS:
                     await self._misbehave(job)
                     outputs[name] = await self._output(job, name, node["class_type"])
@@ -203,11 +205,6 @@ class ComfyUI:
     async def _output(self, job: _Job, name: str, kind: str) -> dict[str, Any]:
         wish, count = _wish(job.graph, name)
         pictures = await self.studio.pictures("/prompt", wish, count)
-        for step in range(2 if self.studio.manner.leaks else 0):
-            progress = {"value": step + 1, "max": 2, "node": name, "prompt_id": job.id}
-            await self._send(job.client, "progress", progress)
-            for picture in pictures:  # to everybody: as for requests that name no client
-                await self._send_picture("", picture)
         if kind == "SaveImageWebsocket":
             for picture in pictures:
                 await self._send_picture(job.client, picture)
@@ -219,6 +216,14 @@ class ComfyUI:
             self.files[folder, file] = picture
             images.append({"filename": file, "subfolder": "", "type": folder})
         return {"images": images}
+
+    async def _preview(self, job: _Job, sampler: str) -> None:
+        """What the sampler has so far, told to everybody, as where a request names no client."""
+        wish, _ = _wish(job.graph, next(name for name, node in job.graph.items() if node["class_type"] in OUTPUTS))
+        for step in range(2 if self.studio.manner.leaks else 0):
+            progress = {"value": step + 1, "max": 2, "node": sampler, "prompt_id": job.id}
+            await self._send(job.client, "progress", progress)
+            await self._send_picture("", drawn(wish))
 
     async def _misbehave(self, job: _Job) -> None:
         """The faults that a websocket has room for."""

@@ -9,24 +9,53 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
 
-from custodes.gateway.dialects.a1111_answers import LISTS, Made, denied, failed, info, made, progress, refusal, shown
+from custodes.gateway.dialects.a1111_answers import (
+    LISTS,
+    Made,
+    denied,
+    embeddings,
+    failed,
+    info,
+    made,
+    progress,
+    refusal,
+    shown,
+)
 from custodes.gateway.dialects.a1111_fields import Offer, Wanted, from_json
 from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, json_object, whole
 from custodes.gateway.dialects.openai_answers import sole_verdict
 from custodes.gateway.dialects.words import said
 from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
 from custodes.gateway.guard import Passage, RefusedError, Released, UnableError, Withheld
+from custodes.gateway.upstream import Upstream
 from custodes.gateway.vocabulary import Asked
 
 __all__ = ["A1111"]
 
+KEPT_S: Final = 60.0
 _BASE: Final = "/sdapi/v1"
+
+
+@dataclass(slots=True)
+class _Installed:
+    """The server's embeddings, asked for again when what is known of them is old."""
+
+    names: frozenset[str] = frozenset()
+    until: float = 0.0
+
+    async def of(self, upstream: Upstream) -> frozenset[str]:
+        """Their names. Raises UnableError, UpstreamError: without them no prompt is understood."""
+        if time.monotonic() >= self.until:
+            self.names = embeddings(await upstream.exchange("GET", f"{_BASE}/embeddings"))
+            self.until = time.monotonic() + KEPT_S
+        return self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +64,7 @@ class A1111:
 
     offer: Offer = field(default_factory=Offer)
     name: str = "a1111"
+    _installed: _Installed = field(default_factory=_Installed, init=False, repr=False)
 
     def routes(self) -> Sequence[Route]:
         """Every path that is known; the last is for all others beneath, so that their no is in this dialect's words."""
@@ -103,9 +133,16 @@ class A1111:
                 styles = offer.styles.items()
                 return [{"name": n, "prompt": s.prompt, "negative_prompt": s.negative_prompt} for n, s in styles]
             case "scripts":
-                names = sorted(name.lower() for name in offer.always_on | offer.selectable)
+                names = sorted(name.lower() for name in offer.scripts)
                 return {"txt2img": names, "img2img": names}
-        return {"loaded": {}, "skipped": {}}
+        empty: dict[str, Any] = {
+            "step": None,
+            "sd_checkpoint": None,
+            "sd_checkpoint_name": None,
+            "shape": 0,
+            "vectors": 0,
+        }
+        return {"loaded": dict.fromkeys(sorted(offer.embeddings), empty), "skipped": {}}
 
     # -- one request
 
@@ -113,6 +150,7 @@ class A1111:
         key, user = _key(request)
         wanted = from_json(request.path, json_object(await whole(request)), self.offer, request[DOOR].models)
         caller = await entered(request, key, user, wanted.asked)
+        wanted = wanted.naming(await self._installed.of(request[DOOR].upstream))
         try:
             passage = await request[DOOR].guard.admit(caller, wanted.asked, acknowledged=acknowledged(request))
             return said(await _answer(request, wanted, passage))
@@ -123,12 +161,12 @@ class A1111:
 async def _answer(request: web.Request, wanted: Wanted, passage: Passage) -> dict[str, Any]:
     """The document that answers. Raises RefusedError, UnableError, DeniedError, UpstreamError."""
     door = request[DOOR]
-    body = wanted.body(passage.texts)
+    body = wanted.body(passage)
     answer = made(await door.upstream.exchange("POST", wanted.path, json=body), wanted)
     found = _whole_or_parts(answer, await door.guard.release(passage, answer.images))
     images = [base64.b64encode(each.content).decode() for each in found if isinstance(each, Released)]
     blocked = [number for number, each in enumerate(found) if not isinstance(each, Released)]
-    told = wanted.told(passage.texts)
+    told = wanted.told(passage)
     changes = {"revised": sorted(passage.texts)} if passage.texts else {}
     return {
         "images": images if wanted.send_images else [],

@@ -23,7 +23,7 @@ from custodes.gateway.door import Denial, DeniedError
 from custodes.gateway.guard import RefusedError, UnableError
 from custodes.gateway.upstream import Answer
 
-__all__ = ["LISTS", "Made", "denied", "failed", "info", "made", "progress", "refusal", "shown"]
+__all__ = ["LISTS", "Made", "denied", "embeddings", "failed", "info", "made", "progress", "refusal", "shown"]
 
 GENERATOR: Final = "the generator"
 EXTRA_MAX: Final = 2 * COUNT_MAX
@@ -164,6 +164,25 @@ def shown(answer: Answer, which: str) -> list[dict[str, Any]]:
         except msgspec.MsgspecError:
             continue
     return found
+
+
+_Installed = Annotated[dict[Annotated[str, Meta(max_length=256)], Any], Meta(max_length=20_000)]
+
+
+class _Embeddings(msgspec.Struct, frozen=True):
+    loaded: _Installed
+    skipped: _Installed = {}
+
+
+def embeddings(answer: Answer) -> frozenset[str]:
+    """The names of the embeddings that the server has: for us alone. Raises UnableError."""
+    if answer.status != 200:
+        raise UnableError(GENERATOR)
+    try:
+        found = msgspec.json.decode(answer.body, type=_Embeddings)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise UnableError(GENERATOR) from None
+    return frozenset(name for name in (*found.loaded, *found.skipped) if name)
 
 
 class _State(msgspec.Struct, frozen=True):

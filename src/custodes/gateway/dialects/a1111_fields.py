@@ -11,7 +11,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from custodes.gateway.dialects.texts import changed, strings
 from custodes.gateway.door import Denial, DeniedError
-from custodes.gateway.guard import UnableError
+from custodes.gateway.guard import Passage, UnableError
 from custodes.gateway.vocabulary import Asked, Name, NameKind, Picture, PictureRole, Text, TextRole
 from custodes.sniff import format_of, strip_png
 
@@ -34,6 +34,7 @@ _NETWORK: Final = re.compile(r"<\w+:([^>:]*)[^>]*>")
 _DATA: Final = re.compile(r"data:image/[a-z0-9.+-]{1,20};base64,(.*)", re.DOTALL)
 _LINK: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{1,9}://")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{256}")
+_FACES: Final = re.compile(r"face|ip.?adapter|instant.?id|photo.?maker|pulid|roop|reactor|clip_vision")
 _PLACE: Final = re.compile(r"`\$\.([A-Za-z0-9_.\[\]]{1,60})`")
 
 _CONTROLNET: Final = (
@@ -65,14 +66,14 @@ class Style:
 class Offer:
     """What an operator offers beyond prompt and numbers. ``model``: for requests that name none.
 
-    ``always_on``, ``selectable``: scripts, by the server's names; ``settings``: what ``override_settings`` may hold beside the model.
+    ``scripts``: always-on ones and ones to select, by the server's names; ``settings``: what ``override_settings`` may hold beside the model.
     """
 
     model: str = ""
     styles: Mapping[str, Style] = field(default_factory=dict)
-    always_on: frozenset[str] = frozenset()
-    selectable: frozenset[str] = frozenset()
+    scripts: frozenset[str] = frozenset()
     adapters: frozenset[str] = frozenset()
+    embeddings: frozenset[str] = frozenset()
     settings: frozenset[str] = frozenset({"CLIP_stop_at_last_layers"})
 
 
@@ -197,23 +198,31 @@ class Wanted:
     fields: Mapping[str, Any] = field(repr=False)
     given: frozenset[str]
     send_images: bool = True
+    embeddings: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def model(self) -> str:
         """The model that makes it."""
         return str(self.fields["override_settings"][_MODEL])
 
-    def body(self, texts: Mapping[str, str]) -> dict[str, Any]:
+    def naming(self, embeddings: frozenset[str]) -> Wanted:
+        """The same, with those of the server's embeddings that its texts name: a prompt names one by its mere name."""
+        found = [name for text in self.asked.texts for name in _embedded(text.value, embeddings)]
+        names = tuple(dict.fromkeys((*self.asked.names, *found)))
+        return replace(self, asked=replace(self.asked, names=names), embeddings=embeddings)
+
+    def body(self, passage: Passage) -> dict[str, Any]:
         """What the generator is sent. Raises UnableError where a rewriting brought in what nobody asked for."""
-        body: dict[str, Any] = changed(self.fields, texts)
-        for value in texts.values():
-            if _expands(value) or not {name.value for name in _adapters(value)} <= {n.value for n in self.asked.names}:
+        for value in passage.texts.values():
+            if _expands(value) or {*_adapters(value), *_embedded(value, self.embeddings)} - set(self.asked.names):
                 raise UnableError("the rewriting")
+        given = {where: base64.b64encode(content).decode() for where, content in passage.pictures.items()}
+        body: dict[str, Any] = changed(self.fields, {**passage.texts, **given})
         return body
 
-    def told(self, texts: Mapping[str, str]) -> dict[str, Any]:
+    def told(self, passage: Passage) -> dict[str, Any]:
         """What the client hears of its request: its own fields, with prompts as they were rewritten, and no picture."""
-        body = self.body(texts)
+        body = self.body(passage)
         return {name: body[name] for name in self.given if name in body and name not in _KEPT}
 
 
@@ -230,9 +239,7 @@ def from_json(path: str, given: Mapping[str, Any], offer: Offer, models: frozens
     pictures: list[Picture] = []
     if kind is _FromImage:
         fields |= _drawn(values, pictures)
-    for name in ("script_args", "alwayson_scripts"):
-        if name in fields:
-            fields[name] = _seen(fields[name], name, pictures)
+    _seen_in_scripts(fields, pictures)
     if values["batch_size"] * values["n_iter"] > COUNT_MAX or len(pictures) > PICTURES_MAX:
         raise DeniedError(Denial.MALFORMED, f"more than {COUNT_MAX} pictures are asked for or given")
     return Wanted(
@@ -291,6 +298,11 @@ def _adapters(text: str) -> Iterator[Name]:
         yield Name(NameKind.ADAPTER, found[1])
 
 
+def _embedded(text: str, embeddings: frozenset[str]) -> Iterator[Name]:
+    said = text.lower()
+    return (Name(NameKind.EMBEDDING, name) for name in embeddings if name.lower() in said)
+
+
 # -- models, settings, scripts
 
 
@@ -322,18 +334,17 @@ def _settings(given: Mapping[str, Any], offer: Offer, models: frozenset[str]) ->
 def _scripts(values: Mapping[str, Any], offer: Offer) -> dict[str, Any]:
     """The scripts that are asked for. Raises DeniedError."""
     found: dict[str, Any] = {}
-    always_on = {name.lower(): name for name in offer.always_on}
+    offered = {name.lower(): name for name in offer.scripts}
     for name, value in values["alwayson_scripts"].items():
-        if name.lower() not in always_on or not isinstance(value, Mapping) or not set(value) <= {"args"}:
+        if name.lower() not in offered or not isinstance(value, Mapping) or not set(value) <= {"args"}:
             raise DeniedError(Denial.ROUTE, "this script is not offered here", field="alwayson_scripts")
         args = _plain(value.get("args", []), SCRIPT_KEYS.get(name.lower(), frozenset()), "alwayson_scripts")
-        found.setdefault("alwayson_scripts", {})[always_on[name.lower()]] = {"args": args}
-    selectable = {name.lower(): name for name in offer.selectable}
+        found.setdefault("alwayson_scripts", {})[offered[name.lower()]] = {"args": args}
     if name := values["script_name"]:
-        if name.lower() not in selectable:
+        if name.lower() not in offered:
             raise DeniedError(Denial.ROUTE, "this script is not offered here", field="script_name")
         args = _plain(values["script_args"], frozenset(), "script_args")
-        found |= {"script_name": selectable[name.lower()], "script_args": args}
+        found |= {"script_name": offered[name.lower()], "script_args": args}
     elif values["script_args"]:
         raise DeniedError(Denial.MALFORMED, "arguments of no script", field="script_args")
     return found
@@ -369,17 +380,34 @@ def _drawn(values: Mapping[str, Any], pictures: list[Picture]) -> dict[str, Any]
     return found
 
 
-def _seen(value: Any, where: str, pictures: list[Picture]) -> Any:
-    """Arguments of scripts, with the pictures in them found. Raises DeniedError for a link, and for what may be a picture that nobody here can read."""
+def _seen_in_scripts(fields: dict[str, Any], pictures: list[Picture]) -> None:
+    """The pictures in arguments of scripts, found and written again. Raises DeniedError."""
+    if "script_args" in fields:
+        fields["script_args"] = _seen(fields["script_args"], "script_args", PictureRole.FACE, pictures)
+    for name, script in fields.get("alwayson_scripts", {}).items():
+        for number, unit in enumerate(script["args"]):
+            where = f"alwayson_scripts.{name}.args[{number}]"
+            script["args"][number] = _seen(unit, where, _use(name, unit), pictures)
+
+
+def _use(script: str, unit: object) -> PictureRole:
+    """What a script does with a picture. One that is not known to take only shapes from it may take a face."""
+    said = " ".join(each.lower() for _, each in strings(unit) if len(each) <= 200)
+    return PictureRole.CONTROL if script.lower() == "controlnet" and not _FACES.search(said) else PictureRole.FACE
+
+
+def _seen(value: Any, where: str, role: PictureRole, pictures: list[Picture]) -> Any:
+    """The value with the pictures in it found. Raises DeniedError for a link, and for what may be a picture that nobody here can read."""
     written: dict[str, str] = {}
+    name = where.partition(".")[0]
     for place, each in strings(value, where):
         if _LINK.match(each):
-            raise DeniedError(Denial.MALFORMED, "links are not fetched: send the image in base64", field=where)
+            raise DeniedError(Denial.MALFORMED, "links are not fetched: send the image in base64", field=name)
         if (content := _picture(each)) is not None:
-            pictures.append(Picture(PictureRole.CONTROL, content, place))
+            pictures.append(Picture(role, content, place))
             written[place] = _encoded(pictures[-1])
         elif each.startswith("data:") or _BASE64.search(each):
-            raise DeniedError(Denial.MALFORMED, "an image in the arguments of a script cannot be read", field=where)
+            raise DeniedError(Denial.MALFORMED, "an image in the arguments of a script cannot be read", field=name)
     return changed(value, written, where)
 
 

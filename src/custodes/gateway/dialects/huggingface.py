@@ -20,7 +20,7 @@ from custodes.gateway.dialects.openai_answers import details, sole_verdict
 from custodes.gateway.dialects.texts import changed, strings
 from custodes.gateway.dialects.words import FINAL, said
 from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
-from custodes.gateway.guard import RefusedError, Released, UnableError
+from custodes.gateway.guard import Caller, RefusedError, Released, UnableError
 from custodes.gateway.upstream import Answer
 from custodes.gateway.vocabulary import Asked, Name, NameKind, Text, TextRole
 from custodes.sniff import format_of
@@ -117,7 +117,7 @@ class HuggingFace:
         except RefusedError as error:
             return _refusal(error, request[REQUEST_ID])
 
-    async def _answered(self, request: web.Request, wanted: _Wanted, caller: Any) -> web.Response:
+    async def _answered(self, request: web.Request, wanted: _Wanted, caller: Caller) -> web.Response:
         door = request[DOOR]
         passage = await door.guard.admit(caller, wanted.asked, acknowledged=acknowledged(request))
         path = f"{self.upstream_prefix}/models/{wanted.model}"

@@ -31,7 +31,7 @@ __all__ = ["LiteLLM"]
 PATH: Final = "/beta/litellm_basic_guardrail_api"
 TEXTS_MAX: Final = 512
 PICTURES_MAX: Final = 32
-_DATA: Final = re.compile(r"(data:image/[a-z0-9.+-]{1,20};base64,)?(.*)", re.DOTALL)
+_HEAD: Final = re.compile(r"\Adata:image/[a-z0-9.+-]{1,20};base64,")
 _PICTURED: Final = re.compile(r"\.(?:image_url|image|source)(?:\.(?:url|data))?\Z")
 """Where messages hold pictures, or links to some."""
 _USERS: Final = ("user_api_key_end_user_id", "user_api_key_user_id", "user_api_key_hash")
@@ -54,12 +54,13 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What is asked about. ``heads``: how each picture was written, so that it goes back alike."""
+    """What is asked about. ``pictures``: each as it was written, in the order of ``asked``; ``images``: those that LiteLLM wants back."""
 
     stage: Stage
     texts: tuple[str, ...] = field(repr=False)
+    images: tuple[str, ...] = field(repr=False)
+    pictures: tuple[str, ...] = field(repr=False)
     asked: Asked
-    heads: tuple[str, ...]
     user: str = field(repr=False)
 
 
@@ -109,25 +110,22 @@ async def _of_request(request: web.Request, wanted: _Wanted, caller: Caller) -> 
 
 
 async def _of_response(request: web.Request, wanted: _Wanted, caller: Caller) -> dict[str, Any]:
-    """What a model answers: nobody's strike. Texts pass or not, and are not rewritten. Raises RefusedError, UnableError."""
+    """What a model answers: its texts bring nobody strikes; they pass or not, and are not rewritten. Raises RefusedError, UnableError."""
     guard = request[DOOR].guard
     verdict = await guard.judge(caller, Asked(wanted.asked.texts))
     if verdict.action is not Action.ALLOW:
         raise RefusedError(verdict, Stage.OUTPUT)
-    images = []
-    passage = Passage(caller, Asked(), ())
-    for head, each in zip(
-        wanted.heads, await guard.release(passage, [p.content for p in wanted.asked.pictures]), strict=True
-    ):
+    found = await guard.release(Passage(caller, Asked(), ()), [each.content for each in wanted.asked.pictures])
+    written: dict[str, str] = {}
+    for picture, each in zip(wanted.pictures, found, strict=True):
         if not isinstance(each, Released):
             raise RefusedError(each.verdict, Stage.OUTPUT)
-        written = base64.b64encode(each.content).decode()
-        images.append(f"data:image/{each.format};base64,{written}" if head else written)
-    return (
-        {"action": "GUARDRAIL_INTERVENED", "texts": list(wanted.texts), "images": images}
-        if images
-        else {"action": "NONE"}
-    )
+        head = f"data:image/{each.format};base64," if picture.startswith("data:") else ""
+        written[picture] = head + base64.b64encode(each.content).decode()
+    if not wanted.images:
+        return {"action": "NONE"}
+    images = [written[picture] for picture in wanted.images]
+    return {"action": "GUARDRAIL_INTERVENED", "texts": list(wanted.texts), "images": images}
 
 
 def _wanted(body: bytes) -> _Wanted:
@@ -141,39 +139,34 @@ def _wanted(body: bytes) -> _Wanted:
     role = TextRole.POSITIVE if found.input_type == "request" else TextRole.OTHER
     screened = [Text(role, text, f"texts[{at}]") for at, text in enumerate(texts)]
     for where, value in _elsewhere(found):
-        if _PICTURED.search(where) or value.lstrip().startswith("data:"):
+        if _PICTURED.search(where) or value.lstrip().startswith("data:image/"):
             pictures.setdefault(value)
         elif value not in texts:
             screened.append(Text(TextRole.OTHER, value, where))
     if len(pictures) > PICTURES_MAX:
         raise DeniedError(Denial.TOO_LARGE, "more pictures than are looked at", field="images")
-    read = [_read(value) for value in pictures]
     asked = Asked(
         tuple(screened),
-        tuple(Picture(PictureRole.REFERENCE, content, f"images[{at}]") for at, (_, content) in enumerate(read)),
+        tuple(Picture(PictureRole.REFERENCE, _read(value), f"images[{at}]") for at, value in enumerate(pictures)),
     )
     stage = Stage.INPUT if found.input_type == "request" else Stage.OUTPUT
     user = next((each for name in _USERS if isinstance(each := (found.request_data or {}).get(name), str) and each), "")
-    return _Wanted(stage, texts, asked, tuple(head for head, _ in read), user)
+    return _Wanted(stage, texts, tuple(found.images or ()), tuple(pictures), asked, user)
 
 
 def _elsewhere(found: _Body) -> Iterator[tuple[str, str]]:
-    """Every string of messages and tools; names of fields there are a model's to choose as well."""
+    """Every string of messages and tools; not the names of their fields."""
     for name in ("structured_messages", "tools", "tool_calls"):
         yield from strings(getattr(found, name), name)
 
 
-def _read(value: str) -> tuple[str, bytes]:
-    """How a picture was written, and its bytes. Raises DeniedError."""
-    found = _DATA.fullmatch(value)
+def _read(value: str) -> bytes:
+    """A picture's bytes. Raises DeniedError."""
     try:
-        if found is None:
-            raise ValueError
-        content = base64.b64decode(found[2], validate=True)
+        return base64.b64decode(_HEAD.sub("", value), validate=True)
     except (ValueError, binascii.Error):
         message = "an image cannot be looked at: links are not fetched, send base64"
         raise DeniedError(Denial.MALFORMED, message, field="images") from None
-    return found[1] or "", content
 
 
 def _blocked(reason: str) -> web.Response:

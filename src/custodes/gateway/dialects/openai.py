@@ -40,7 +40,9 @@ _KINDS: Final = {"svg": "svg+xml"}
 
 @dataclass(frozen=True, slots=True)
 class OpenAISettings:
-    """``extra``: further fields that this generator takes, such as ``negative_prompt``. ``public_url``: how clients reach the gateway, for links."""
+    """``extra``: further fields that this generator takes, such as ``negative_prompt``. ``public_url``: how clients reach the gateway,
+    for links; without it images come in the answer itself.
+    """
 
     extra: frozenset[str] = frozenset()
     public_url: str = ""
@@ -71,7 +73,7 @@ class OpenAI:
 
     def refused(self, error: RefusedError) -> web.Response:
         """A refusal where no model is known; handlers that know one say it themselves."""
-        return problem(refusal(error, "", Work.GENERATIONS, ""), 400, FINAL)
+        return problem(refusal(error, "", Work.GENERATIONS, "of this answer"), 400, FINAL)
 
     def unable(self, error: UnableError) -> web.Response:
         """503, and final."""
@@ -143,7 +145,7 @@ class OpenAI:
             raise error
         revised = {"revised_prompt": passage.texts["prompt"]} if "prompt" in passage.texts else {}
         released = [each for each in found if isinstance(each, Released)]
-        data = [{**self._given(request, wanted, each), **revised} for each in released]
+        data = [{**self._given(wanted, each), **revised} for each in released]
         blocked = [number for number, each in enumerate(found) if not isinstance(each, Released)]
         format_name = released[0].format
         return {
@@ -156,7 +158,7 @@ class OpenAI:
 
     async def _generated(self, request: web.Request, wanted: Wanted, passage: Passage) -> Made:
         door, path = request[DOOR], f"/v1/images/{wanted.work}"
-        answer = await door.upstream.exchange("POST", path, **wanted.body(passage.texts, passage.caller.user))
+        answer = await door.upstream.exchange("POST", path, **wanted.body(passage))
         no = turned_away(answer, wanted.work)
         if isinstance(no, Turned):
             raise await door.guard.refused_by_generator(passage, no.stage)
@@ -164,11 +166,11 @@ class OpenAI:
             raise no
         return made_by(answer, wanted.asked.count)
 
-    def _given(self, request: web.Request, wanted: Wanted, image: Released) -> dict[str, str]:
-        if not wanted.as_url:
-            return {"b64_json": base64.b64encode(image.content).decode()}
-        base = self.settings.public_url.rstrip("/") or str(request.url.origin())
-        return {"url": f"{base}/images/released/{self.shelf.put(image)}"}
+    def _given(self, wanted: Wanted, image: Released) -> dict[str, str]:
+        base = self.settings.public_url.rstrip("/")
+        if wanted.as_url and base:
+            return {"url": f"{base}/images/released/{self.shelf.put(image)}"}
+        return {"b64_json": base64.b64encode(image.content).decode()}
 
 
 def _model(name: str) -> dict[str, Any]:

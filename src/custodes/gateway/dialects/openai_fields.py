@@ -18,6 +18,7 @@ import aiohttp
 from custodes.gateway.dialects.bodies import Part
 from custodes.gateway.dialects.texts import changed, strings
 from custodes.gateway.door import Denial, DeniedError
+from custodes.gateway.guard import Passage
 from custodes.gateway.vocabulary import Asked, Name, NameKind, Picture, PictureRole, Text, TextRole
 from custodes.sniff import format_of
 
@@ -61,22 +62,23 @@ class Wanted:
         """The model that is asked for."""
         return str(self.fields["model"])
 
-    def body(self, texts: Mapping[str, str], user: str) -> dict[str, Any]:
-        """What the generator is sent: as JSON, or as ``data`` of a form. ``user``: an opaque name in place of the client's hint."""
-        fields = changed(self.fields, texts)
-        if user and self.user:
-            fields[self.user_field] = user
+    def body(self, passage: Passage) -> dict[str, Any]:
+        """What the generator is sent: as JSON, or as ``data`` of a form. An opaque name stands in place of the client's hint at its user."""
+        fields = changed(self.fields, passage.texts)
+        if passage.caller.user and self.user:
+            fields[self.user_field] = passage.caller.user
         if self.work is Work.GENERATIONS:
             return {"json": fields}
         data = aiohttp.FormData(default_to_multipart=True)
         for name, value in _flat(fields):
             data.add_field(name, value)
         for number, picture in enumerate(self.asked.pictures):
-            kind = format_of(picture.content) or "octet-stream"
+            content = passage.pictures[picture.where]
+            kind = format_of(content) or "octet-stream"
             name = {PictureRole.MASK: "mask", PictureRole.MARKUP: "markup"}.get(
                 picture.role, "image[]" if self.listed else "image"
             )
-            data.add_field(name, picture.content, filename=f"{number}.{kind}", content_type=f"image/{kind}")
+            data.add_field(name, content, filename=f"{number}.{kind}", content_type=f"image/{kind}")
         return {"data": data}
 
 

@@ -29,10 +29,9 @@ from custodes.gateway.inspection.detectors import Detector
 from custodes.gateway.inspection.provenance import Stamp
 from custodes.gateway.inspection.register import Register
 from custodes.gateway.vocabulary import Fact, Stage
-from custodes.handover.finding import Match
+from custodes.handover.finding import Match, match_of
 from custodes.model import Action, Content, Decision, Digests, Pdq, Reason, Role
 from custodes.pictures import Pixels
-from custodes.scan.shard import make_match
 from custodes.serving.images import Answer, Decoders
 from custodes.viewing import Task, Viewed, Viewing
 
@@ -160,7 +159,7 @@ class _Look:
         spoke = [signal for signal in known.signals if signal.role is Role.CONFIRMED] or known.signals
         lists = dict.fromkeys(f"{signal.list_id}@{signal.list_version}" for signal in spoke)
         facts = tuple(self._fact(name, by) for by in lists)
-        matches: tuple[Match, ...] = tuple(make_match(signal) for signal in known.signals)
+        matches: tuple[Match, ...] = tuple(match_of(signal) for signal in known.signals)
         return Looked(facts, self.stage, format=first.viewed.examined.format, sha256=first.exact[2], matches=matches)
 
     def _unreadable(self, first: Answer) -> Looked:

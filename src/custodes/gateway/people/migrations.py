@@ -31,6 +31,7 @@ CREATE TABLE strikes (
 ) STRICT;
 CREATE INDEX strikes_by_name ON strikes (name, at);
 CREATE INDEX strikes_by_user ON strikes (tenant, user, at);
+CREATE INDEX strikes_by_tenant ON strikes (tenant, at);
 CREATE TABLE steps (
     id INTEGER PRIMARY KEY,
     kind TEXT NOT NULL CHECK (kind IN ('warning', 'suspension')),

@@ -210,12 +210,19 @@ _STEP: Final = (
 
 def _weight(database: apsw.Connection, who: tuple[str, str], since: int, last: int) -> int:
     """Strikes that count, up to one of them, of a user; of no user: of all that the tenant has. Told by their order, as clocks of processes differ."""
-    return _numbers(
-        database,
-        "SELECT coalesce(sum(weight), 0) FROM strikes"
-        " WHERE overturned_at IS NULL AND tenant = ?1 AND (user = ?2 OR ?2 = '') AND at > ?3 AND id <= ?4",
-        (*who, since, last),
-    )
+    tenant, user = who
+    if not user:
+        return _numbers(database, _STRIKES_OF_TENANT, (tenant, since, last))
+    return _numbers(database, _STRIKES_OF_USER, (tenant, user, since, last))
+
+
+_STRIKES_OF_USER: Final = (
+    "SELECT coalesce(sum(weight), 0) FROM strikes"
+    " WHERE tenant = ? AND user = ? AND at > ? AND id <= ? AND overturned_at IS NULL"
+)
+_STRIKES_OF_TENANT: Final = (
+    "SELECT coalesce(sum(weight), 0) FROM strikes WHERE tenant = ? AND at > ? AND id <= ? AND overturned_at IS NULL"
+)
 
 
 def _lasting(database: apsw.Connection, kind: str, who: tuple[str, str], at: int) -> int:

@@ -1,7 +1,8 @@
 """What a graph asks for: every text with its role, every name, every file; and the graph as the generator is given it.
 
 Promises that the generator is given exactly the texts that were screened, under no name of the client's, and that its pictures have one way out: a node which
-saves pictures is sent as one that puts them on the gateway's own socket, so that the generator keeps no file of what was withheld.
+saves pictures is sent as one that puts them on the gateway's own socket, so that the generator keeps no file of what was withheld. A graph may turn a picture
+into something that no check knows again (inverted, cut up, one colour of three): so the picture as it was drawn is put on that socket as well, to be judged.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from custodes.gateway.dialects.comfyui.catalogue import MODELS, Catalogue, Saves
 from custodes.gateway.dialects.comfyui.graph import Graph, GraphError, Link, Piece, read, settled
 from custodes.gateway.vocabulary import Name, NameKind, PictureRole, Text, TextRole
 
-__all__ = ["JOINED", "Loaded", "Offer", "Plan", "check_embeddings", "planned"]
+__all__ = ["JOINED", "WITNESS", "Loaded", "Offer", "Plan", "check_embeddings", "planned"]
 
 JOINED: Final = "joined."
 """Before the role: the place of all texts of a role in the order of evaluation, as one."""
+WITNESS: Final = "~"
+"""Before the id of a node that draws: the gateway's own node, which shows what it drew. No id of a client's begins so."""
 _EMBEDDING: Final = re.compile(r"(?i)embedding:([^\s,()\[\]{}<>|]*)")
 _WEIGHT: Final = re.compile(r":[0-9.+\-]*\Z")
 _ENDINGS: Final = (".safetensors", ".pt", ".bin")
@@ -59,10 +62,20 @@ class Plan:
     prefixes: Mapping[str, str] = field(repr=False)
     """By saving node, the name that the client wants for its files. It is never sent on."""
     count: int
+    witnesses: tuple[str, ...] = ()
+    """Nodes that draw what the graph then changes: what they drew is judged, and is for nobody."""
+    derived: bool = False
+    """Whether something is saved that was changed after it was drawn: then one picture that is withheld withholds all."""
 
     def forwarded(self, texts: Mapping[str, str], files: Mapping[tuple[str, str], str]) -> dict[str, Any]:
         """The graph for the generator. ``texts``: by place, what was rewritten; ``files``: by node and input, the generator's name of a file."""
-        return {name: self._sent(name, piece, texts, files) for name, piece in self.graph.pieces.items()}
+        sent = {name: self._sent(name, piece, texts, files) for name, piece in self.graph.pieces.items()}
+        return sent | {WITNESS + name: _shown(Link(name, 0)) for name in self.witnesses}
+
+    @property
+    def showing(self) -> frozenset[str]:
+        """Nodes that show pictures to the gateway."""
+        return frozenset((*self.saves, *(WITNESS + name for name in self.witnesses)))
 
     def shape(self) -> Plan:
         """What is kept while it runs: its nodes, and nothing that was said in them."""
@@ -73,11 +86,15 @@ class Plan:
         self, name: str, piece: Piece, texts: Mapping[str, str], files: Mapping[tuple[str, str], str]
     ) -> dict[str, Any]:
         if piece.node.saves is not None:
-            return {"class_type": "SaveImageWebsocket", "inputs": {"images": _wire(piece.inputs.get("images"))}}
+            return _shown(piece.inputs.get("images"))
         inputs = {where: _wire(value) for where, value in piece.inputs.items()}
         inputs |= {where: texts[f"{name}.{where}"] for where in piece.node.texts if f"{name}.{where}" in texts}
         inputs |= {where: files[name, where] for where in piece.node.files}
         return {"class_type": piece.class_type, "inputs": inputs}
+
+
+def _shown(images: object) -> dict[str, Any]:
+    return {"class_type": "SaveImageWebsocket", "inputs": {"images": _wire(images)}}
 
 
 def _wire(value: object) -> object:
@@ -102,6 +119,7 @@ def planned(prompt: object, catalogue: Catalogue, offer: Offer) -> Plan:
         saves,
         _prefixes(prompt, saves),
         _count(graph) * len(saves),
+        *_witnesses(graph),
     )
 
 
@@ -238,6 +256,16 @@ def _picture_roles(graph: Graph) -> Mapping[str, PictureRole]:
             found[link.node] = role
             starts += [(other, role) for _, other in piece.links()]
     return found
+
+
+def _witnesses(graph: Graph) -> tuple[tuple[str, ...], bool]:
+    """Nodes that draw something which is saved, but not at once; and whether anything is saved that was not drawn at once."""
+    saved = {link.node for piece in graph.pieces.values() if piece.node.saves for _, link in piece.links()}
+    needed = list(saved)
+    for name in needed:  # it grows while it is read
+        needed += [link.node for _, link in graph.pieces[name].links() if link.node not in needed]
+    drawn = [name for name in graph.pieces if graph.pieces[name].node.decodes and name in set(needed)]
+    return tuple(name for name in drawn if name not in saved), not saved <= set(drawn)
 
 
 def _prefixes(prompt: object, saves: Mapping[str, Saves]) -> Mapping[str, str]:

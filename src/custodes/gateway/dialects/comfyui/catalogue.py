@@ -49,6 +49,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     pictures: dict[str, PictureRole] = {}
     samples: bool = False
     folds: bool = False
+    decodes: bool = False
     saves: Saves | None = None
 
     @property
@@ -102,7 +103,7 @@ def _read(document: bytes, where: str) -> Catalogue:
 def _wrong(name: str, node: Node) -> str:
     if node.folds and (name not in FOLDS or node.texts or node.names or node.files):
         return "cannot be folded"
-    if node.folds + node.samples + (node.saves is not None) > 1:
+    if node.folds + node.samples + node.decodes + (node.saves is not None) > 1:
         return "is more than one thing"
     if node.saves is not None and node.inputs != ("images",):
         return "saves something that is not images"

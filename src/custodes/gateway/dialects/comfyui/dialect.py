@@ -2,12 +2,14 @@
 
 Channels that could carry a picture to a client, and what becomes of each: saved and previewed files (made by the generator on the gateway's own socket, kept
 here as the guard released them, and served by ``/view`` from here only), frames of ``SaveImageWebsocket`` (sent when the run is over and they were released),
-previews (dropped), broadcasts (dropped), ``/view`` of the generator's folders (never passed on), history and queue (the gateway's own, of the tenant alone),
-errors with ``current_inputs`` and tracebacks (said anew), metadata in pictures (written again), uploads (never served).
+pictures that the graph changes after they were drawn (judged as they were drawn, too), previews (dropped), broadcasts (dropped), ``/view`` of the generator's
+folders (never passed on), history and queue (the gateway's own, of the tenant alone), errors with ``current_inputs`` and tracebacks (said anew), metadata in
+pictures (written again), uploads (never served).
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -297,11 +299,10 @@ def _key(request: web.Request, *, query: bool = False) -> str:
     if not given.lower().startswith("basic "):
         return bearer(request)
     try:
-        basic = aiohttp.BasicAuth.decode(given)
+        login, _, password = base64.b64decode(given[6:].strip(), validate=True).decode().partition(":")
     except ValueError:
         raise DeniedError(Denial.KEY, "the key cannot be read") from None
-    key: str = basic.password or basic.login
-    if not key:
+    if not (key := password or login):
         raise DeniedError(Denial.KEY, "a key is needed")
     return key
 
@@ -325,4 +326,4 @@ def _targets(given: Mapping[str, Any], plan: Plan) -> Mapping[str, Any]:
         return {}
     if not isinstance(targets, list) or not all(isinstance(each, str) and each in plan.saves for each in targets):
         raise GraphError("invalid_prompt", "partial_execution_targets must be nodes that save pictures")
-    return {"partial_execution_targets": targets}
+    return {"partial_execution_targets": [*targets, *sorted(plan.showing - plan.saves.keys())]}

@@ -48,12 +48,12 @@ def binary(content: bytes, *, png: bool) -> bytes:
 
 @dataclass(slots=True)
 class Run:
-    """One run, heard. ``theirs``: its id at the generator; ``ours``: its id as the client knows it; ``saving``: nodes that send pictures."""
+    """One run, heard. ``theirs``: its id at the generator; ``ours``: its id as the client knows it; ``showing``: nodes that send pictures."""
 
     theirs: str
     ours: str
     nodes: Collection[str]
-    saving: Collection[str]
+    showing: Collection[str]
     bytes_max: int
     pictures_max: int
     pictures: list[tuple[str, bytes]] = field(default_factory=list, repr=False)
@@ -86,7 +86,7 @@ class Run:
 
     def _wanted(self, content: bytes) -> bool:
         """Whether it is a whole picture of a node that saves, and not a preview."""
-        return self._at in self.saving and content[: _HEAD.size] == _HEAD.pack(_PICTURE, _PNG)
+        return self._at in self.showing and content[: _HEAD.size] == _HEAD.pack(_PICTURE, _PNG)
 
     # -- events by their types
 
@@ -95,8 +95,8 @@ class Run:
         if node is None:
             self.over, self.end = True, self.end or End.SUCCESS
             return ()
-        self._at = node if isinstance(node, str) and node in self.nodes else ""
-        return (self.at(self._at),) if self._at else ()
+        self._at = node if isinstance(node, str) else ""
+        return (self.at(self._at),) if self._at in self.nodes else ()
 
     def at(self, node: str) -> Event:
         """That a node is executed."""

@@ -12,6 +12,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import aiohttp
 
 from custodes.gateway.dialects.bodies import json_object
 from custodes.gateway.dialects.comfyui import words
-from custodes.gateway.dialects.comfyui.asking import Plan
+from custodes.gateway.dialects.comfyui.asking import WITNESS, Plan
 from custodes.gateway.dialects.comfyui.catalogue import Saves
 from custodes.gateway.dialects.comfyui.events import End, Event, Run, binary, event
 from custodes.gateway.dialects.comfyui.sessions import Sessions
@@ -133,17 +134,16 @@ class Jobs:
         self.room(passage.caller.tenant, names[0])
         ours = secrets.token_hex(16)  # the generator knows this run by nothing that a client chose
         socket = await self._socket(door, ours)
-        try:
+        async with AsyncExitStack() as opened:
+            opened.push_async_callback(socket.close)
             theirs = await _queued(door, {**body, "client_id": ours})
             shape = plan.shape()
             run = Run(
-                theirs, names[0], shape.graph.pieces, shape.saves, self.limits.bytes_max, self.limits.pictures_max
+                theirs, names[0], shape.graph.pieces, shape.showing, self.limits.bytes_max, self.limits.pictures_max
             )
             job = Job(names[0], names[1], next(self._numbers), replace(passage, asked=Asked(), texts={}), shape, run)
             self._remember(job)
-        except BaseException:
-            await socket.close()
-            raise
+            opened.pop_all()
         job.task = asyncio.create_task(self._followed(job, door, socket))
         job.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return job
@@ -198,15 +198,15 @@ class Jobs:
         if job.run.end is not End.SUCCESS:
             return None if job.run.end is End.INTERRUPTED else UnableError("the generator")
         found = await door.guard.release(job.passage, [content for _, content in job.run.pictures])
-        withheld: list[tuple[str, Withheld]] = []
-        for (node, _), each in zip(job.run.pictures, found, strict=True):
-            if isinstance(each, Withheld):
-                withheld.append((node, each))
-            else:
-                self._kept(job, node, each)
+        shown = [(node, each) for (node, _), each in zip(job.run.pictures, found, strict=True)]
+        withheld = [(node, each) for node, each in shown if isinstance(each, Withheld)]
+        if not withheld or not (job.plan.derived or any(node not in job.plan.saves for node, _ in withheld)):
+            for node, each in shown:
+                if isinstance(each, Released) and node in job.plan.saves:
+                    self._kept(job, node, each)
         if not withheld:
             return None
-        job.run.failed_at = withheld[0][0]
+        job.run.failed_at = withheld[0][0].removeprefix(WITNESS)
         return sole_verdict([each for _, each in withheld])
 
     def _kept(self, job: Job, node: str, image: Released) -> None:

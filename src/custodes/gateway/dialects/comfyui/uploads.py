@@ -92,14 +92,15 @@ class Uploads:
         if kind not in _ENDINGS:
             raise DeniedError(Denial.MALFORMED, "this is not a picture that can be taken", field="image")
         role = PictureRole.MASK if wanted.original else PictureRole.INIT
-        await door.guard.admit(caller, Asked(pictures=(Picture(role, wanted.content, "image"),)))
-        name = f"{secrets.token_hex(16)}.{_ENDINGS[kind]}"
+        passage = await door.guard.admit(caller, Asked(pictures=(Picture(role, wanted.content, "image"),)))
+        written = passage.pictures["image"]
+        name = f"{secrets.token_hex(16)}.{_ENDINGS.get(format_of(written) or '', 'png')}"
         if not wanted.original:
-            await _given(door, "/upload/image", name, wanted.content)
-            return self.put(caller.tenant, wanted, Upload(name, hashlib.sha256(wanted.content).digest()))
+            await _given(door, "/upload/image", name, written)
+            return self.put(caller.tenant, wanted, Upload(name, hashlib.sha256(written).digest()))
         original, _ = await self.content(door, caller.tenant, wanted.original)
         reference = json.dumps({"filename": original.theirs, "subfolder": "", "type": "input"})
-        await _given(door, "/upload/mask", name, wanted.content, original_ref=reference)
+        await _given(door, "/upload/mask", name, written, original_ref=reference)
         both = await _fetched(door, name)  # the generator put the mask on the picture: judged before anybody can use it
         await door.guard.admit(caller, Asked(pictures=(Picture(PictureRole.INIT, both, "image"),)))
         return self.put(caller.tenant, wanted, Upload(name, hashlib.sha256(both).digest()))

@@ -1,0 +1,217 @@
+"""``custodes gateway``: the guarded door in front of a generator, the keys of its tenants, appeals, and the demonstration."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import signal
+import ssl
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import click
+import msgspec
+from aiohttp import web
+
+from custodes.cli.options import as_json, config_option, json_option
+from custodes.config import Site, load_site
+from custodes.confine import keep_secrets
+from custodes.durable import exclusive, make_folder
+from custodes.errors import ConfigError, CustodesError, ExitCode, InputError, WorldError
+from custodes.gatehouse import Standing, checked, standing
+from custodes.gateway.app import Answered
+from custodes.gateway.inspection.detectors import Detector
+from custodes.gateway.people.settings import TenantSettings
+from custodes.gateway.settings import GatewaySettings
+
+__all__ = ["gateway"]
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--demo", is_flag=True, help="A demonstration: a harmless generator behind it, key `demo`, model `demo`.")
+@click.option("--listen", default=None, metavar="HOST:PORT", help="Listen here, in place of what is configured.")
+@click.option(
+    "--dir",
+    "directory",
+    type=PATH,
+    default=None,
+    help="Of --demo: where its site is made (default: a temporary folder).",
+)
+@click.option("--check", is_flag=True, help="Check configuration, lists, policy and jail, and exit.")
+@click.option("--unsafe-plain-http", is_flag=True, help="Listen beyond loopback without TLS: a proxy must encrypt.")
+@config_option
+@json_option
+@click.pass_context
+def gateway(
+    context: click.Context,
+    listen: str | None,
+    directory: Path | None,
+    config: str | None,
+    *,
+    demo: bool,
+    check: bool,
+    unsafe_plain_http: bool,
+    json_: bool,
+) -> int:
+    """Guard a generator: screen requests, look at every image before it leaves. Any fault withholds.
+
+    SIGHUP takes new lists and the policy as it is now; SIGTERM ends requests in hand first. Says on standard output where it listens.
+    """
+    if context.invoked_subcommand is not None:
+        return ExitCode.NOTHING_FOUND
+    keep_secrets()
+    if demo:
+        # Loaded only here: it draws pictures.
+        from custodes.demo.gateway import demonstration  # noqa: PLC0415
+
+        home = directory or Path(tempfile.mkdtemp(prefix="custodes-gateway-"))
+        return asyncio.run(demonstration(home, lambda site, looks: run(heard(site, listen, True), looks, json_=json_)))
+    site = heard(load_site(config), listen, unsafe_plain_http)
+    checked(site)
+    if check:
+        said("checked", site, site.config.gateway.port, json_=json_)
+        return ExitCode.NOTHING_FOUND
+    state = site.home / site.config.gateway.state
+    make_folder(state)
+    try:
+        with exclusive(state / "service", wait=False):
+            asyncio.run(run(site, json_=json_))
+    except BlockingIOError:
+        raise ConfigError("a gateway of this configuration is running already", hint="stop it first") from None
+    return ExitCode.NOTHING_FOUND
+
+
+def heard(site: Site, listen: str | None, unsafe_plain_http: bool) -> Site:
+    """The site, listening where it is told to. Raises ConfigError for a gateway that anybody could read along with."""
+    settings = site.config.gateway
+    if listen is not None:
+        host, _, port = listen.rpartition(":")
+        try:
+            settings = msgspec.convert(
+                msgspec.to_builtins(settings) | {"host": host.strip("[]"), "port": int(port)}, GatewaySettings
+            )
+        except (ValueError, msgspec.ValidationError) as error:
+            raise InputError(f"--listen {listen!r} is not HOST:PORT", hint="for example 127.0.0.1:8744") from error
+    if not settings.loopback and not settings.tls_certificate and not unsafe_plain_http:
+        raise ConfigError(
+            f"{settings.host} can be reached from outside, and there is no TLS",
+            hint="set tls_certificate and tls_key, or --unsafe-plain-http behind a proxy that encrypts",
+        )
+    return Site(site.path, msgspec.structs.replace(site.config, gateway=settings))
+
+
+async def run(site: Site, detectors: Sequence[Detector] = (), *, json_: bool) -> None:
+    """Serve until a signal. Lists are looked for again and again."""
+    settings = site.config.gateway
+    stop, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    async with AsyncExitStack() as stack:
+        stood = await stack.enter_async_context(standing(site, log_line, detectors))
+        port = await served(stack, stood.gateway.runner(), (settings.host, settings.port), tls_of(site))
+        if settings.metrics_port:
+            inner = web.Application()
+            inner.router.add_get("/metrics", stood.metrics.handle)
+            runner = web.AppRunner(inner, access_log=None)
+            await served(stack, runner, ("127.0.0.1", settings.metrics_port), None)
+        said("listening", site, port, json_=json_)
+        watching = asyncio.create_task(watch(stood, again))
+        await stop.wait()
+        watching.cancel()
+        await stood.drain()
+
+
+async def watch(stood: Standing, again: asyncio.Event) -> None:
+    """Look for new lists now and then, and for all that is new when told to."""
+    while True:
+        try:
+            async with asyncio.timeout(stood.site.config.gateway.reload_s):
+                await again.wait()
+        except TimeoutError:
+            pass
+        asked = again.is_set()
+        again.clear()
+        try:
+            site = load_site(str(stood.site.path)) if asked else stood.site
+            if stood.reload(site, policy=asked):
+                click.echo("custodes: lists and policy are taken anew", err=True)
+        except CustodesError as error:  # what was in force stays in force
+            click.echo(f"custodes: nothing was taken anew: {error}", err=True)
+
+
+async def served(
+    stack: AsyncExitStack, runner: web.AppRunner, where: tuple[str, int], tls: ssl.SSLContext | None
+) -> int:
+    """Listen. Returns the port. Raises WorldError."""
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, where[0], where[1], ssl_context=tls).start()
+    except OSError as error:
+        raise WorldError(f"cannot listen on port {where[1]} of {where[0]}: {error.strerror}") from error
+    port: int = runner.addresses[0][1]
+    return port
+
+
+def tls_of(site: Site) -> ssl.SSLContext | None:
+    """The certificate, loaded; None where none is configured."""
+    settings = site.config.gateway
+    if not settings.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(site.home / settings.tls_certificate, site.home / settings.tls_key, password="")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            "tls_certificate and tls_key cannot be loaded", hint="PEM files, readable, that belong together"
+        ) from error
+    return context
+
+
+def log_line(line: Answered) -> None:
+    """One JSON line on standard error, without content."""
+    sys.stderr.write(msgspec.json.encode(line).decode() + "\n")
+
+
+def said(word: str, site: Site, port: int, *, json_: bool) -> None:
+    """One line."""
+    settings = site.config.gateway
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    address = f"{'https' if settings.tls_certificate else 'http'}://{host}:{port}"
+    if json_:
+        as_json({word: address, "tenants": len(settings.tenants), "policy": settings.policy})
+    else:
+        click.echo(f"{word}: {address}, policy {settings.policy}, {len(settings.tenants)} tenants")
+    sys.stdout.flush()
+
+
+@gateway.command("key")
+@click.argument("name")
+@config_option
+@json_option
+def key(name: str, config: str | None, *, json_: bool) -> int:
+    """Make a key for the tenant NAME: printed once, for the tenant; its digest goes into the configuration."""
+    secret = secrets.token_hex(32)
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    try:
+        GatewaySettings(tenants={name: TenantSettings(key_sha256=digest)})
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    if config is not None and name in load_site(config).config.gateway.tenants:
+        raise InputError(f"there is a tenant {name} already", hint="to change its key, remove its section first")
+    if json_:
+        as_json({"name": name, "key": secret, "key_sha256": digest})
+        return ExitCode.NOTHING_FOUND
+    click.echo("The key, for the tenant alone. It is stored nowhere and is not shown again:", err=True)
+    click.echo(secret)
+    click.echo(f'\n[gateway.tenants.{name}]\nkey_sha256 = "{digest}"')
+    return ExitCode.NOTHING_FOUND
