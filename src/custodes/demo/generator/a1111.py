@@ -21,6 +21,7 @@ _LISTS: Final[Mapping[str, Any]] = {
     "samplers": [{"name": "Euler", "aliases": ["k_euler"], "options": {}}],
     "schedulers": [{"name": "automatic", "label": "Automatic"}],
     "upscalers": [{"name": "None", "model_name": None, "model_path": None, "model_url": None, "scale": 4}],
+    "latent-upscale-modes": [{"name": "Latent"}],
     "loras": [{"name": "hats", "alias": "hats", "path": "/models/hats.safetensors", "metadata": {}}],
     "embeddings": {"loaded": {}, "skipped": {}},
     "prompt-styles": [{"name": "plain", "prompt": "", "negative_prompt": ""}],
