@@ -25,6 +25,7 @@ from custodes.gateway.evidence import Sealed
 from custodes.gateway.guard import Caller, Checks, Guard, Looked
 from custodes.gateway.inspection.detectors import open_detector
 from custodes.gateway.inspection.inspector import Equipment, Inspector, decoders_for
+from custodes.gateway.people.flights import Flights
 from custodes.gateway.people.people import Means, People
 from custodes.gateway.people.settings import PeopleSettings, TenantSettings
 from custodes.gateway.people.sqlite import SqliteLedger
@@ -59,11 +60,19 @@ class Nothing:
     async def rewrite(self, _: Sequence[Text], __: Verdict) -> Mapping[str, str] | None:
         return None
 
-    async def decided(self, *_: object) -> None:
+    async def decided(self, *_: object, **_how: object) -> None:
         pass
 
     async def keep(self, *_: object) -> None:
         pass
+
+    flights = Flights()
+
+    def known(self, _: str) -> frozenset[str]:
+        return frozenset()
+
+    async def visitor(self, key: str, _: str) -> Caller:
+        return Caller(key)
 
     async def caller(self, key: str, _: str, request: str) -> Caller:
         return Caller(key, "", request)

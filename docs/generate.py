@@ -20,6 +20,8 @@ from custodes.authorities.shield import ShieldSettings
 from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan, Signing
 from custodes.decoding import ImageLimits
+from custodes.gateway.people.settings import ProbingSettings, StrikeSettings, TenantSettings
+from custodes.gateway.settings import DetectorSettings, GatewaySettings, RemoteSettings, UpstreamSettings
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.routes.settings import CoopSettings, HotlineSettings, WebhookSettings
 from custodes.handover.settings import HandoverSettings
@@ -135,7 +137,7 @@ def configuration_page() -> str:
             for s in settings_of(struct)
         ]
         parts += [f"## `[{heading}]`", text, "\n".join([row("setting", "default", "meaning"), "|---|---|---|", *rows])]
-    return "\n\n".join([*parts, ACTIONS_SECTION, MEANING_SECTION, MAPS_SECTION]) + "\n"
+    return "\n\n".join([*parts, FOLDERS_SECTION, ACTIONS_SECTION, MEANING_SECTION, MAPS_SECTION]) + "\n"
 
 
 MAPS_SECTION: Final = """\
@@ -144,6 +146,12 @@ MAPS_SECTION: Final = """\
 A column map for `lists import --map NAME`: our field in front, the file's column behind it, or `"=TEXT"` for a constant. See
 [lists to import](../formats/list-import.md)."""
 
+
+FOLDERS_SECTION: Final = """\
+## `[gateway.upstream.folders]`
+
+Further files that graphs of ComfyUI may load. The keys are ComfyUI's folders, such as `vae`, `controlnet` and `upscale_models`; the values are lists of names
+of files."""
 
 ACTIONS_SECTION: Final = """\
 ## `[policy.actions.STANDING]`
@@ -262,6 +270,37 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "serve.tenants.NAME",
         Tenant,
         "One who may ask the match service; `custodes serve key NAME` makes the section.",
+    ),
+    (
+        "gateway",
+        GatewaySettings,
+        "The gateway in front of a generator: see [guard a generator](../guides/guard-a-generator.md).",
+    ),
+    ("gateway.upstream", UpstreamSettings, "The generator. Nobody but the gateway should be able to reach it."),
+    (
+        "gateway.detectors",
+        DetectorSettings,
+        "What looks at images beside the lists: see [inspection](../concepts/inspection.md).",
+    ),
+    (
+        "gateway.remote",
+        RemoteSettings,
+        "Models behind endpoints, asked only about what everything here lets pass: see [the policy](../concepts/gateway-policy.md#models-behind-an-endpoint).",
+    ),
+    (
+        "gateway.strikes",
+        StrikeSettings,
+        "What strikes lead to; how many a refusal counts is the policy's: see [people](../concepts/gateway-people.md#strikes).",
+    ),
+    (
+        "gateway.probing",
+        ProbingSettings,
+        "Who is refused often is answered later and later: see [people](../concepts/gateway-people.md#probing).",
+    ),
+    (
+        "gateway.tenants.NAME",
+        TenantSettings,
+        "One who may ask the gateway; `custodes gateway key NAME` makes the section.",
     ),
 )
 

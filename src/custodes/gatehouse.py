@@ -46,7 +46,7 @@ from custodes.gateway.upstream import Upstream, UpstreamLimits
 from custodes.gateway.vocabulary import NameKind
 from custodes.services.credentials import load_credentials
 
-__all__ = ["LEDGER", "WITHHELD", "Standing", "checked", "lexicon_of", "rulebook_of", "standing"]
+__all__ = ["LEDGER", "WITHHELD", "Standing", "checked", "equipment_of", "lexicon_of", "rulebook_of", "standing"]
 
 LEDGER: Final = "ledger.sqlite"
 WITHHELD: Final = "withheld"
@@ -67,7 +67,13 @@ def checked(site: Site) -> GatewaySettings:
     for name, value in missing.items():
         if not value:
             raise ConfigError(
-                f"{site.path} has no {name}", hint="docs/guides/try-the-gateway.md shows a whole configuration"
+                f"{site.path} has no {name}", hint="docs/guides/guard-a-generator.md shows a whole configuration"
+            )
+    for name, tenant in settings.tenants.items():
+        if unknown := sorted(set(tenant.models) - set(upstream.models)):
+            raise ConfigError(
+                f"tenant {name} may ask for {unknown[0]}, which is not offered",
+                hint="models of a tenant are some of those in [gateway.upstream]",
             )
     site.recipients()
     site.lists_used()
@@ -129,7 +135,7 @@ class Standing:
     _versions: Mapping[str, str]
 
     def reload(self, site: Site, *, policy: bool = False) -> bool:
-        """Take lists that are new, and with ``policy`` the rules as they are now. Whether anything was. Raises ConfigError: then all stays as it was."""
+        """Take lists that are new, and with ``policy`` rules, lexicons and register as they are. Whether anything was. Raises ConfigError: then all stays."""
         versions = site.lists().current()
         if versions == self._versions and not policy:
             return False
@@ -137,6 +143,7 @@ class Standing:
         checks = self._checks
         if policy:
             rulebook, lexicon = rulebook_of(site), lexicon_of(site)
+            equipment = replace(equipment, register=_register(site))
             checks = replace(
                 checks,
                 screening=Screen(lexicon),
@@ -165,7 +172,7 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
     settings = checked(site)
     async with AsyncExitStack() as stack:
         rulebook, lexicon, versions = rulebook_of(site), lexicon_of(site), site.lists().current()
-        equipment = _equipment(site, settings, detectors)
+        equipment = equipment_of(site, settings, detectors)
         decoders = decoders_for(equipment, settings.decoders)
         stack.callback(decoders.close)
         decoders.start()
@@ -203,7 +210,8 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
             known=_known(site, settings),
         )
         upstream = await stack.enter_async_context(_upstream(site, settings))
-        door = Door(people=people, guard=Guard(checks), upstream=upstream, models=frozenset(settings.upstream.models))
+        stack.callback(asyncio.create_task(people.forgetting()).cancel)
+        door = Door(people, Guard(checks), upstream, frozenset(settings.upstream.models), metrics)
         limits = AppLimits(settings.body_bytes_max, settings.requests_max, settings.drain_s)
 
         def answered(line: Answered) -> None:
@@ -241,17 +249,20 @@ def dialects_of(site: Site, settings: GatewaySettings) -> Sequence[Dialect]:
     return tuple(made.values())
 
 
-def _equipment(site: Site, settings: GatewaySettings, detectors: Sequence[Detector]) -> Equipment:
-    register = None
-    if settings.detectors.register:
-        register = Register.load(site.home / settings.detectors.register, load_lists_key(site.keys / "lists.key"))
+def equipment_of(site: Site, settings: GatewaySettings, detectors: Sequence[Detector] = ()) -> Equipment:
+    """What images are judged with. Raises ConfigError, InputError, ListError."""
     stamp: Stamp | None = None
     if settings.provenance == "c2pa-test":
         stamp = C2paStamp(make_test_credentials())
     elif settings.provenance:
         raise ConfigError(f"{site.path}: provenance is c2pa-test, or empty")
     looking = tuple(detectors) or (open_detector(settings.detectors.explicit),)
-    return Equipment(site.examiner(), looking, register, floor=settings.detectors.register_floor, stamp=stamp)
+    return Equipment(site.examiner(), looking, _register(site), floor=settings.detectors.register_floor, stamp=stamp)
+
+
+def _register(site: Site) -> Register | None:
+    name = site.config.gateway.detectors.register
+    return Register.load(site.home / name, load_lists_key(site.keys / "lists.key")) if name else None
 
 
 def _rewriter(rulebook: Rulebook, lexicon: Lexicon, model: ModelRewriting | None) -> Rewriter:

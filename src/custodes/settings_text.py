@@ -16,6 +16,8 @@ import msgspec
 from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
+from custodes.gateway.people.settings import ProbingSettings, StrikeSettings
+from custodes.gateway.settings import DetectorSettings, GatewaySettings, RemoteSettings, UpstreamSettings
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.settings import HandoverSettings
 from custodes.jurisdictions import PolicySettings
@@ -107,6 +109,12 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         log=commented(LogSettings),
         witness=commented(WitnessSettings),
         shield=commented(ShieldSettings),
+        gateway=commented(GatewaySettings),
+        upstream=commented(UpstreamSettings),
+        detectors=commented(DetectorSettings),
+        remote=commented(RemoteSettings),
+        strikes=commented(StrikeSettings),
+        probing=commented(ProbingSettings),
     )
 
 
@@ -200,4 +208,27 @@ lists = "lists"
 # A detector at a third party's, for `custodes check --remote shield` alone (docs/concepts/authorities.md).
 [shield]
 {shield}
+
+# The gateway, and the generator behind it (docs/guides/guard-a-generator.md). `custodes gateway key NAME` makes the section of a tenant,
+# [gateway.tenants.NAME]. This section and those below it stand last.
+[gateway]
+{gateway}
+
+[gateway.upstream]
+{upstream}
+# Further files that graphs of ComfyUI may load, by its folders.
+#[gateway.upstream.folders]
+#vae = ["NAME.safetensors"]
+
+[gateway.detectors]
+{detectors}
+
+[gateway.remote]
+{remote}
+
+[gateway.strikes]
+{strikes}
+
+[gateway.probing]
+{probing}
 """

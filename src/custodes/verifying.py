@@ -1,4 +1,4 @@
-"""A card, verified with all that its reader has: keys, a policy, a log or a proof of it, the dataset itself.
+"""A card, of a run or of a gateway, verified with all that its reader has: keys, a policy, a log or a proof of it, the dataset itself.
 
 Promises each check in a line, and nothing of the card as fact if one fails. What makes a card good is ``attest``'s, what makes a log good ``logged``'s; here
 they are put together, and files are compared with those that the card names.
@@ -9,17 +9,25 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path, PurePath
 from typing import Final
 
+from custodes.attest.gateway import (
+    GatewayPeriod,
+    GatewayStatement,
+    GatewayVerdict,
+    is_gateway_card,
+    verify_gateway_card,
+)
 from custodes.attest.keyring import TrustedKey, trusted_by
 from custodes.attest.policy import Policy, Require, check_key, check_required, read_policy
 from custodes.attest.statement import CLEANED, Statement, Subject
 from custodes.attest.verification import Check, Verdict, verify_card
 from custodes.cleaning.output import digests_of
 from custodes.cleaning.writing import NOTE
+from custodes.crypto.keys import VerifierKey
 from custodes.errors import ConfigError, SourceError
 from custodes.logged import Evidence, checks_of_log
 from custodes.sources.base import SourceFile, SourceOptions
@@ -28,7 +36,7 @@ from custodes.sources.source import plan
 from custodes.transparency.memory import Memory
 from custodes.transparency.policy import Policy as LogPolicy
 
-__all__ = ["Around", "Trusted", "checks_of_dataset", "trusted_of", "verify_with"]
+__all__ = ["Around", "Trusted", "checks_of_dataset", "trusted_of", "verify_either", "verify_with"]
 
 FINGERPRINT: Final = "custodes-fingerprint-1"
 NAMES_TOLD_MAX: Final = 5
@@ -81,21 +89,57 @@ def _bytes(path: Path) -> bytes:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def verify_with(card: bytes, trusted: Trusted, around: Around) -> Verdict:
+def verify_either(card: bytes, keys: Sequence[VerifierKey], now: datetime | None = None) -> Verdict | GatewayVerdict:
+    """The card itself, as what it was signed to be. Raises ConfigError where no key is trusted."""
+    if not keys or not is_gateway_card(card, keys):
+        return verify_card(card, keys, now)
+    return verify_gateway_card(card, keys, now)
+
+
+def verify_with(card: bytes, trusted: Trusted, around: Around) -> Verdict | GatewayVerdict:
     """Every check, in order: the card itself, the log, the key at its time, what is asked for, the dataset."""
     now = around.now or datetime.now(UTC)
-    verdict = verify_card(card, [each.key for each in trusted.keys], now)
+    verdict = verify_either(card, [each.key for each in trusted.keys], now)
     if verdict.statement is None or verdict.key is None:
         return verdict  # nothing of it can be believed, so nothing of it is looked at
     told = verdict.statement
     logged, by = _logged(card, trusted, around)
     key = next(each for each in trusted.keys if each.key == verdict.key)
     checks = [*logged, check_key(key, datetime.fromisoformat(told.predicate.signed), by)]
-    if trusted.require:
-        checks += check_required(told.predicate, trusted.require, now)
-    if around.dataset:
-        checks += checks_of_dataset(told, around.dataset)
-    return verdict.and_checks(checks)
+    if isinstance(told, GatewayStatement):
+        checks += _required_of_gateway(told.predicate, trusted.require, now) if trusted.require else ()
+        checks += [_NO_DATASET] if around.dataset else []
+    else:
+        checks += check_required(told.predicate, trusted.require, now) if trusted.require else ()
+        checks += checks_of_dataset(told, around.dataset) if around.dataset else ()
+    told_all = replace(verdict, checks=(*verdict.checks, *checks))
+    return replace(told_all, statement=None) if any(check.state == "failed" for check in checks) else told_all
+
+
+_NO_DATASET: Final = Check("dataset", "failed", "it is a gateway's card, which is about no dataset")
+
+
+def _required_of_gateway(told: GatewayPeriod, require: Require, now: datetime) -> Iterator[Check]:
+    """What a policy asks of a card, asked of a gateway's. A period is whole; what only a run's card tells is lacking."""
+    if require.lists:
+        lacking = sorted(set(require.lists) - {used.id for used in told.lists})
+        yield _asked("required lists", not lacking, f"of {len(require.lists)} lists, {len(lacking)} are not named")
+    if not require.demonstration:
+        yield _asked("no demonstration", not told.demonstration, f"sealed to a real key: {not told.demonstration}")
+    if require.guards:
+        off = ", ".join(told.tool.unsafe)
+        yield _asked("guards on", not off, f"switched off: {off or 'none'}")
+    if require.age_days_max is not None:
+        age = now - datetime.combine(told.last + timedelta(days=1), time(), UTC)
+        words = f"the period ended {age.days:,} days ago; at most {require.age_days_max:,} are asked for"
+        yield _asked("age", age <= timedelta(days=require.age_days_max), words)
+    for name in ("passes", "examined_share_min"):
+        if getattr(require, name):
+            yield _asked(name, False, "a gateway's card does not tell it, and it is asked for")
+
+
+def _asked(name: str, held: bool, means: str) -> Check:
+    return Check(name, "passed" if held else "failed", means)
 
 
 def _logged(card: bytes, trusted: Trusted, around: Around) -> tuple[tuple[Check, ...], datetime | None]:

@@ -142,7 +142,7 @@ def parsed(words: list[str]) -> None:
     command: click.Command = cli
     context = click.Context(cli, info_name="custodes")
     arguments = words[1:]
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and not (command.invoke_without_command and arguments[0].startswith("-")):
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
         command, context = found, click.Context(found, info_name=name, parent=context)

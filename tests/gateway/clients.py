@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -175,8 +176,9 @@ async def huggingface(heard: Heard, url: str, prompt: str) -> None:
 async def comfyui(heard: Heard, url: str, prompt: str, output: str = "SaveImage") -> None:
     """ComfyUI's example clients: a socket, a graph, the history, the files."""
     async with _session() as session:
-        async with session.ws_connect(f"{url}/ws", params={"clientId": "me"}) as socket:
-            body = {"prompt": graph(prompt, output), "client_id": "me"}
+        me = uuid.uuid4().hex
+        async with session.ws_connect(f"{url}/ws", params={"clientId": me}) as socket:
+            body = {"prompt": graph(prompt, output), "client_id": me}
             async with session.post(f"{url}/prompt", json=body) as got:
                 found = _document(await heard.read(got))
             if got.status != 200 or "prompt_id" not in found:
@@ -226,7 +228,7 @@ async def _viewed(heard: Heard, session: aiohttp.ClientSession, url: str, job: s
 
 
 def _session(*, basic: bool = False) -> aiohttp.ClientSession:
-    key = "Basic " + base64.b64encode(f"user:{KEY}".encode()).decode() if basic else f"Bearer {KEY}"
+    key = "Basic " + base64.b64encode(f":{KEY}".encode()).decode() if basic else f"Bearer {KEY}"
     return aiohttp.ClientSession(headers={"Authorization": key}, timeout=aiohttp.ClientTimeout(total=WAIT_S))
 
 

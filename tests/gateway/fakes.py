@@ -138,9 +138,14 @@ class Records:
     faults: Faults
     decisions: list[tuple[Caller, Stage, Verdict]] = field(default_factory=list)
 
-    async def decided(self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact]) -> None:
+    acknowledged: list[bool] = field(default_factory=list)
+
+    async def decided(
+        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool
+    ) -> None:
         await self.faults.wait("records")
         self.decisions.append((caller, stage, verdict))
+        self.acknowledged.append(acknowledged)
 
 
 @dataclass
@@ -155,27 +160,55 @@ class Evidence:
 
 @dataclass
 class People:
-    """One tenant. ``busy``: so many more requests are turned away with a 429."""
+    """One tenant. ``busy``: so many more requests are turned away with a 429; ``models``: what it is held to; ``looks``: how often somebody only looked."""
 
     faults: Faults
     busy: int = 0
     seen: list[Caller] = field(default_factory=list)
     suspended: set[str] = field(default_factory=set)
     flights: Flights = field(default_factory=Flights)
+    models: frozenset[str] = frozenset()
+    warned: bool = False
+    looks: int = 0
+
+    def known(self, key: str) -> frozenset[str]:
+        if key != KEY:
+            raise DeniedError(Denial.KEY, "nobody has this key")
+        return self.models
+
+    async def visitor(self, key: str, user: str) -> Caller:
+        if (broken := await self.faults.wait("people")) is not None:
+            return broken  # type: ignore[no-any-return]
+        self.known(key)
+        self.looks += 1
+        return Caller("tenant", user and f"u-{len(user)}", warned=self.warned)
 
     async def caller(self, key: str, user: str, request: str) -> Caller:
         if (broken := await self.faults.wait("people")) is not None:
             return broken  # type: ignore[no-any-return]
-        if key != KEY:
-            raise DeniedError(Denial.KEY, "nobody has this key")
+        self.known(key)
         if user in self.suspended:
             raise DeniedError(Denial.SUSPENDED, "this user is suspended")
         if self.busy:
             self.busy -= 1
             raise DeniedError(Denial.RATE, "too many requests", retry_after_s=1)
-        self.seen.append(Caller("tenant", user and f"u-{len(user)}", f"r-{request[:16]}"))
+        self.seen.append(Caller("tenant", user and f"u-{len(user)}", f"r-{request[:16]}", self.warned))
         self.flights.enter(self.seen[-1])
         return self.seen[-1]
+
+
+@dataclass
+class Counted:
+    """What was counted."""
+
+    why: list[str] = field(default_factory=list)
+    upstream: int = 0
+
+    def denied(self, why: str) -> None:
+        self.why.append(why)
+
+    def upstream_failed(self) -> None:
+        self.upstream += 1
 
 
 @dataclass
@@ -186,6 +219,7 @@ class World:
     told: list[Answered] = field(default_factory=list)
     patience_s: float = 0.2
     limits: AppLimits = field(default_factory=AppLimits)
+    counted: Counted = field(default_factory=Counted)
     url: str = ""
 
     def __post_init__(self) -> None:
@@ -203,7 +237,7 @@ class World:
 
     def door(self, upstream: Upstream, guard: Callable[[Checks, Patience], Guard] = Guard) -> Door:
         patience = Patience(self.patience_s, self.patience_s, self.patience_s)
-        return Door(self.people, guard(self.checks, patience), upstream, MODELS)
+        return Door(self.people, guard(self.checks, patience), upstream, MODELS, self.counted)
 
     @asynccontextmanager
     async def standing(self, address: str, dialect: Dialect, timeout_s: float = 1.0) -> AsyncIterator[Gateway]:

@@ -75,6 +75,16 @@ def test_what_no_rule_minds_passes_as_it_is_and_is_recorded() -> None:
     ]
 
 
+@pytest.mark.parametrize("prompt", ["a hat", "a mild hat"], ids=["as it is", "rewritten"])
+def test_that_a_caller_acknowledged_is_recorded_of_the_request_and_of_nothing_else(prompt: str) -> None:
+    world = World()
+    passage = admitted(world, asked(prompt), acknowledged=True)
+    guard = Guard(world.checks, PATIENCE)
+    asyncio.run(guard.release(passage, [picture()]))
+    asyncio.run(guard.judge(CALLER, asked("a boat")))
+    assert world.records.acknowledged == [True, False, False]
+
+
 def test_what_stands_together_is_refused_and_the_model_behind_an_endpoint_never_sees_it() -> None:
     world = World()
     with pytest.raises(RefusedError) as refusal:

@@ -1,7 +1,7 @@
 """The card of a gateway: what it decided in a period, in counts, and with what. A statement like that of a run's card, with a predicate of its own.
 
 Promises that a count which could point at a person is told as "fewer than", that a card never says that what was released is harmless, and that what was
-measured is told with how many cases it was measured on. Format: docs/formats/gateway-ledger.md.
+measured is told with how many cases it was measured on. Format: docs/formats/gateway-card.md.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ __all__ = [
     "GatewayVerdict",
     "Sort",
     "Told",
+    "is_gateway_card",
     "policy_subject",
     "told",
     "verify_gateway_card",
@@ -180,6 +181,19 @@ class GatewayVerdict:
     def passed(self) -> bool:
         """Whether no check failed."""
         return self.statement is not None
+
+
+class _Kind(msgspec.Struct, frozen=True, kw_only=True):
+    kind: str = msgspec.field(name="predicateType")
+
+
+def is_gateway_card(envelope: bytes, keys: Sequence[VerifierKey]) -> bool:
+    """Whether one of these keys signed that it is one; whether it is a good one is for ``verify_gateway_card``. Raises ConfigError where there are none."""
+    try:
+        signed = verify(envelope, PAYLOAD_TYPE, keys).payload
+        return msgspec.json.decode(signed, type=_Kind).kind == GATEWAY_PREDICATE_TYPE
+    except (InputError, msgspec.MsgspecError):
+        return False
 
 
 def verify_gateway_card(envelope: bytes, keys: Sequence[VerifierKey], now: datetime | None = None) -> GatewayVerdict:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from custodes.attest.page import PAGE_NAME, page_bytes
-from custodes.attest.verification import Check, verify_card
+from custodes.attest.verification import Check
 from custodes.cli.inputs import bounded
 from custodes.cli.options import as_json, config_option, config_unused, json_option, printable
 from custodes.config import Site, load_site
@@ -25,6 +25,7 @@ from custodes.transparency.memory import Memory
 from custodes.transparency.notes import Cosigner
 from custodes.transparency.settings import WitnessSettings
 from custodes.transparency.witness_web import Listen, serve
+from custodes.verifying import verify_either
 
 __all__ = ["log"]
 
@@ -182,7 +183,7 @@ def witness(listen: str, config: str | None, *, unsafe_plain_http: bool, json_: 
 def checked(path: Path, own: VerifierKey) -> bytes:
     """A card that this site signed: what is in a log stays there. Raises InputError for anything else."""
     data = bounded(path)
-    if failed := [each for each in verify_card(data, [own]).checks if each.state == "failed"]:
+    if failed := [each for each in verify_either(data, [own]).checks if each.state == "failed"]:
         raise InputError(f"{path} is no card of this site: {failed[0].means}", hint="nothing was put into the log")
     return data
 

@@ -13,6 +13,7 @@ import msgspec
 
 from custodes.cli.handover.papers import papers_of, papers_options
 from custodes.cli.options import as_json, config_option, json_option, printable
+from custodes.cli.withheld import Extract, is_withheld, open_withheld_files
 from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey, load_signing_key
 from custodes.durable import replace_file
@@ -69,6 +70,10 @@ class Answer(NamedTuple):
 @click.option("--reject", multiple=True, metavar="ID", help="Say that it is not.")
 @click.option("--unsure", multiple=True, metavar="ID", help="Say that it cannot be told.")
 @click.option("--class", "class_", type=click.Choice([each.value for each in Meaning]), help="Of what --confirm names.")
+@click.option(
+    "--extract", type=PATH, metavar="DIR", help="Write withheld images to DIR, for whom the law lets hold them."
+)
+@click.option("--unsafe-may-hold-images", is_flag=True, help="Say so: needed with --extract.")
 @papers_options
 @config_option
 @json_option
@@ -86,26 +91,41 @@ def open_bundle_command(
     reject: tuple[str, ...],
     unsure: tuple[str, ...],
     class_: str | None,
+    extract: Path | None,
     request: Path | None,
     approval: Path | None,
     config: str | None,
     *,
     defang: bool,
+    unsafe_may_hold_images: bool,
     json_: bool,
 ) -> int:
-    """Open packages and sealed findings, for the authority that they are sealed to. FILES are .age files, or directories of them.
+    """Open packages, sealed findings and withheld images, for the authority that they are sealed to. FILES are .age files, or directories of them.
 
     Works offline, and writes nothing to disk but what you ask for. With --config, that they are opened stands in the record of that site, and two people
-    open them where it asks for two. With --json: one line an incident (after its package) or a finding.
+    open them where it asks for two. With --json: one line an incident (after its package), a finding or a withheld image.
+
+    Of withheld images (.withheld.age) it says what they are. They are never shown.
     """
     said = [Judgement(name, "confirmed", class_ or "", "--confirm") for name in confirm]
     said += [Judgement(name, "not", "", "--reject") for name in reject]
     said += [Judgement(name, "unsure", "", "--unsure") for name in unsure]
     if verdicts is None and (said or judged or key or class_):
         raise InputError("there is no file to write verdicts to", hint="name it: --verdicts FILE --key KEYFILE")
+    images = Extract(extract, unsafe_may_hold_images)
     sealed = sealed_files(files)
+    withheld = [path for path in sealed if is_withheld(path)]
+    if withheld and (len(withheld) < len(sealed) or any((out, html, table, verdicts))):
+        raise InputError(
+            "withheld images are opened apart, and told on standard output alone",
+            hint="leave out --out, --html, --csv and --verdicts",
+        )
+    if extract and not withheld:
+        raise InputError("there is no withheld image in what was given", hint="they end in .withheld.age")
     if config is not None:
         Office(load_site(config)).unseal(sealed, papers_of(request, approval))
+    if withheld:
+        return open_withheld_files(withheld, read_text(identity), images, json_=json_)
     content = opened(sealed, read_text(identity), reporters)
     index = replace(content.index, defang=defang)
     wrote = [

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from custodes.cli.lexicon import lexicon
 from custodes.cli.options import as_json, config_unused, json_option, printable
 from custodes.errors import ExitCode, InputError
 from custodes.gateway.rules.deciding import decide, weigh
@@ -133,6 +134,9 @@ def diff(old: str, new: str, records: Path, *, json_: bool) -> int:
         for line in _diff_in_words(found):
             click.echo(printable(line))
     return ExitCode.FOUND if found.differ else ExitCode.NOTHING_FOUND
+
+
+policy.add_command(lexicon)
 
 
 def _diff(old: Policy, new: Policy, found: Compared) -> dict[str, object]:

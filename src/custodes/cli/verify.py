@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from custodes.attest.gateway import GatewayPeriod, GatewayVerdict, Told
 from custodes.attest.keyring import TrustedKey
+from custodes.attest.statement import Examination
 from custodes.attest.verification import Verdict
 from custodes.cli.inputs import bounded, keys_in
 from custodes.cli.options import as_json, config_unused, json_option, printable
@@ -73,7 +75,7 @@ def verify(
     *,
     json_: bool,
 ) -> int:
-    """Verify CARD, offline unless a log is to be asked. Each check is told in a line. Exits with 0 if all pass, 2 if one fails."""
+    """Verify CARD, of a run or of a gateway, offline unless a log is to be asked. Each check is told in a line. Exits with 0 if all pass, 2 if one fails."""
     if not keys and policy is None:
         raise ConfigError(
             "there is no key to verify a card with",
@@ -88,19 +90,19 @@ def verify(
     return ExitCode.NOTHING_FOUND if verdict.passed else ExitCode.INPUT
 
 
-def in_json(verdict: Verdict) -> None:
+def in_json(verdict: Verdict | GatewayVerdict) -> None:
     """The same for a program. ``statement`` is null unless every check passed."""
     as_json(
         {
             "passed": verdict.passed,
-            "signer": verdict.signer,
+            "signer": verdict.key.name if verdict.key else "",
             "checks": [{"name": each.name, "state": each.state, "means": each.means} for each in verdict.checks],
             "statement": msgspec.to_builtins(verdict.statement) if verdict.statement else None,
         }
     )
 
 
-def tell(verdict: Verdict) -> None:
+def tell(verdict: Verdict | GatewayVerdict) -> None:
     """Each check, then what the card says."""
     for check in verdict.checks:
         click.echo(f"{MARKS[check.state]}  {check.name:<10}  {printable(check.means)}")
@@ -108,21 +110,48 @@ def tell(verdict: Verdict) -> None:
         click.echo(_refused([check.name for check in verdict.checks if check.state == "failed"]))
         return
     told = verdict.statement.predicate
-    lists = ", ".join(f"{each.id} ({each.version})" for each in told.lists)
-    matches = f"{told.matches.rows:,}" if told.matches.rows is not None else f"fewer than {told.matches.below:,}"
-    lines = {
-        "dataset": told.dataset,
-        "rows": f"{told.rows:,}",
-        "outcomes": ", ".join(f"{name} {count:,}" for name, count in told.outcomes.items()),
-        "lists": lists,
-        "passes": ", ".join(told.passes),
-        "matches": f"{matches} rows",
-    }
     click.echo("")
-    for name, text in lines.items():
+    for name, text in (_examined(told) if isinstance(told, Examination) else _guarded(told)).items():
         click.echo(f"{name:<9} {printable(text)}")
     for sentence in told.limits:
         click.echo(f"  - {printable(sentence)}")
+
+
+def _examined(told: Examination) -> dict[str, str]:
+    """What a run's card says, in lines."""
+    matches = f"{told.matches.rows:,}" if told.matches.rows is not None else f"fewer than {told.matches.below:,}"
+    return {
+        "dataset": told.dataset,
+        "rows": f"{told.rows:,}",
+        "outcomes": ", ".join(f"{name} {count:,}" for name, count in told.outcomes.items()),
+        "lists": ", ".join(f"{each.id} ({each.version})" for each in told.lists),
+        "passes": ", ".join(told.passes),
+        "matches": f"{matches} rows",
+    }
+
+
+def _guarded(told: GatewayPeriod) -> dict[str, str]:
+    """What a gateway's card says."""
+    sorts = [
+        f"{each.stage} {' '.join(word for word in (each.action, each.grade, each.category) if word not in ('none', ''))}"
+        f" {_count(each.decisions)}"
+        for each in told.decisions
+    ]
+    people = ("strikes", "warnings", "suspensions", "appeals", "overturned")
+    shares = [f"{each.of} {each.value:.4f} of {each.on:,} ({each.what})" for each in told.measured]
+    return {
+        "gateway": told.gateway,
+        "period": f"{told.first} to {told.last}",
+        "decisions": ", ".join(sorts) or "none",
+        "people": ", ".join(f"{name} {_count(getattr(told, name))}" for name in people),
+        "lists": ", ".join(f"{each.id} ({each.version})" for each in told.lists),
+        "checks": ", ".join(f"{each.name} ({each.version})" for each in told.checks),
+        "measured": ", ".join(shares) or "nothing",
+    }
+
+
+def _count(told: Told) -> str:
+    return f"{told.count:,}" if told.count is not None else f"fewer than {told.below:,}"
 
 
 def _refused(failed: Sequence[str]) -> str:

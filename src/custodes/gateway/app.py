@@ -1,8 +1,8 @@
 """The gateway over HTTP: what dialects know is handled, in their words; all else does not exist.
 
-Promises, for every dialect: an unknown path or method is a 404; an exception that nobody foresaw is a 503 without content, and closes an answer that was
-begun; every answer has its ``x-request-id``; a new ``Door`` is for requests that come after it; and what is told of a request names its route and no more.
-Connections, certificates and signals are for whoever runs the application.
+Promises, for every dialect: a no is in its own words, also where the gateway has no room or stops; an unknown path or method is a 404; an exception that
+nobody foresaw is a 503 without content, and closes an answer that was begun; every answer has its ``x-request-id``; a new ``Door`` is for requests that come
+after it; and what is told of a request names its route and no more. Connections, certificates and signals are for whoever runs the application.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ import msgspec
 from aiohttp import web
 
 from custodes.gateway.dialects.words import denied, failed, said
-from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Dialect, Door, Handler
+from custodes.gateway.door import DOOR, GENERATOR, REQUEST_ID, WARNED, Denial, DeniedError, Dialect, Door, Handler
 from custodes.gateway.guard import RefusedError, UnableError
 from custodes.gateway.upstream import UpstreamError
 
@@ -29,6 +30,8 @@ __all__ = ["Answered", "AppLimits", "Gateway"]
 
 HEALTH: Final = "/health"
 READY: Final = "/ready"
+WARNING: Final = "x-gateway-warning"
+"""``strikes``: the caller stands warned."""
 _BEGUN: Final = web.RequestKey("begun", bool)
 _FAULT: Final = web.RequestKey("fault", str)
 _SPOKEN: Final = web.RequestKey("spoken", Dialect)
@@ -77,7 +80,7 @@ class Gateway:
         self.app = web.Application(middlewares=[self._through], client_max_size=limits.body_bytes_max)
         for dialect in dialects:
             for route in dialect.routes():
-                self.app.router.add_route(route.method, route.path, _spoken(dialect, route.handler))
+                self.app.router.add_route(route.method, route.path, self._spoken(dialect, route.handler))
         self.app.router.add_route("GET", HEALTH, self._health)
         self.app.router.add_route("GET", READY, self._ready)
         self.app.on_response_prepare.append(_prepared)
@@ -107,29 +110,52 @@ class Gateway:
     async def _through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         began, status = time.monotonic(), 0
         request[DOOR], request[REQUEST_ID] = self._door, f"req_{secrets.token_hex(16)}"
-        task = asyncio.current_task()
-        assert task is not None
         try:
-            self._let_in(request)
-            self._in_flight.add(task)
             response = await _guarded(request, handler)
             status = response.status
             return response
-        except DeniedError as error:
-            response = denied(error)
-            status = response.status
-            return response
         finally:
-            self._in_flight.discard(task)
             self._tell(_answered(request, status, time.monotonic() - began))
 
-    def _let_in(self, request: web.Request) -> None:
-        if request.rel_url.path in (HEALTH, READY):
-            return
+    def _spoken(self, dialect: Dialect, handler: Handler) -> Handler:
+        """The handler, and its noes in the dialect's words."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            request[_SPOKEN] = dialect
+            try:
+                with self._room():
+                    return await handler(request)
+            except asyncio.CancelledError:
+                if (ended := request[DOOR].people.flights.ended()) is None:
+                    raise
+                return dialect.refused(ended)
+            except RefusedError as error:
+                return dialect.refused(error)
+            except UnableError as error:
+                return _unable(request, error)
+            except UpstreamError:
+                return _unable(request, UnableError(GENERATOR))
+            except DeniedError as error:
+                return _denied(request, error)
+            finally:
+                request[DOOR].people.flights.leave()
+
+        return answer
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """One of the places for requests in flight. Raises DeniedError."""
         if self._draining:
             raise DeniedError(Denial.DRAINING, "the gateway is stopping: ask another one", retry_after_s=1)
         if len(self._in_flight) >= self._limits.requests_max:
             raise DeniedError(Denial.RATE, "too many requests at once: ask again", retry_after_s=1)
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_flight.add(task)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(task)
 
     async def _health(self, _: web.Request) -> web.Response:
         return said({"status": "ok"})
@@ -141,29 +167,15 @@ class Gateway:
         await self.drain()
 
 
-def _spoken(dialect: Dialect, handler: Handler) -> Handler:
-    """The handler, and its noes in the dialect's words."""
+def _denied(request: web.Request, error: DeniedError) -> web.Response:
+    request[DOOR].counts.denied(error.denial)
+    spoken = request.get(_SPOKEN)
+    return denied(error) if spoken is None else spoken.denied(error)
 
-    async def answer(request: web.Request) -> web.StreamResponse:
-        request[_SPOKEN] = dialect
-        try:
-            return await handler(request)
-        except asyncio.CancelledError:
-            if (ended := request[DOOR].people.flights.ended()) is None:
-                raise
-            return dialect.refused(ended)
-        except RefusedError as error:
-            return dialect.refused(error)
-        except UnableError as error:
-            return dialect.unable(error)
-        except UpstreamError:
-            return dialect.unable(UnableError("the generator"))
-        except DeniedError as error:
-            return dialect.denied(error)
-        finally:
-            request[DOOR].people.flights.leave()
 
-    return answer
+def _unable(request: web.Request, error: UnableError) -> web.Response:
+    request[DOOR].failed(error.what)
+    return request[_SPOKEN].unable(error)
 
 
 async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -179,10 +191,11 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPException as error:
-        if error.status == 413:
-            return denied(DeniedError(Denial.TOO_LARGE, "the request is too large"))
-        return denied(DeniedError(Denial.ROUTE, "there is no such route here"))
-    except (DeniedError, ConnectionError):
+        no = DeniedError(Denial.ROUTE, "there is no such route here")
+        return _denied(
+            request, DeniedError(Denial.TOO_LARGE, "the request is too large") if error.status == 413 else no
+        )
+    except ConnectionError:
         raise
     except Exception as error:  # default deny, of faults too
         request[_FAULT] = _place(error)
@@ -200,6 +213,8 @@ async def _prepared(request: web.Request, response: web.StreamResponse) -> None:
     request[_BEGUN] = True
     response.headers["x-request-id"] = request.get(REQUEST_ID, "req_unread")  # none where aiohttp itself answers
     response.headers["Server"] = "custodes"
+    if request.get(WARNED):
+        response.headers[WARNING] = "strikes"
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
 

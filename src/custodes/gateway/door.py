@@ -6,7 +6,7 @@ Promises that a dialect has no other way to a generator. How a dialect's client 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -15,7 +15,23 @@ from aiohttp import web
 from custodes.gateway.guard import Caller, Guard, RefusedError, UnableError
 from custodes.gateway.upstream import Upstream
 
-__all__ = ["DOOR", "REQUEST_ID", "Admitting", "Denial", "DeniedError", "Dialect", "Door", "Handler", "Route"]
+__all__ = [
+    "DOOR",
+    "GENERATOR",
+    "REQUEST_ID",
+    "WARNED",
+    "Admitting",
+    "Counting",
+    "Denial",
+    "DeniedError",
+    "Dialect",
+    "Door",
+    "Handler",
+    "Route",
+]
+
+GENERATOR: Final = "the generator"
+"""What an UnableError names where it is the generator that did not do its work."""
 
 
 class Denial(StrEnum):
@@ -58,18 +74,47 @@ class Flying(Protocol):
 
 
 class Admitting(Protocol):
-    """Who may ask, and how much. Who was let in is in flight until the application says that the request is answered."""
+    """Who may ask, and how much. A caller who was let in is in flight until the application says that the request is answered."""
 
     @property
     def flights(self) -> Flying:
         """What is in flight."""
         ...
 
+    def known(self, key: str) -> frozenset[str]:
+        """The models that the tenant with this key is held to; empty: to none. Asks no ledger. Raises DeniedError: nobody has the key."""
+
     async def caller(self, key: str, user: str, request: str) -> Caller:
         """The tenant with this key. ``user``: the end user as the tenant hints; ``request``: a name of this request that its retries share.
 
         Raises DeniedError: unknown key, rate, suspended.
         """
+
+    async def visitor(self, key: str, user: str) -> Caller:
+        """The same, of one who asks for nothing to be made or judged, but how far it is: no request that counts, and not in flight.
+
+        Raises DeniedError: unknown key, a generous rate, suspended.
+        """
+
+
+class Counting(Protocol):
+    """What is counted of requests that came to nothing."""
+
+    def denied(self, why: str) -> None:
+        """One was turned away."""
+
+    def upstream_failed(self) -> None:
+        """The generator did not answer as it should."""
+
+
+class _Uncounted:
+    """Nobody counts."""
+
+    def denied(self, why: str) -> None:
+        pass
+
+    def upstream_failed(self) -> None:
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +125,26 @@ class Door:
     guard: Guard
     upstream: Upstream
     models: frozenset[str]
-    """What is offered; any other model is denied."""
+    """What the gateway offers. What a request may name is for ``models_of`` to say."""
+    counts: Counting = field(default_factory=_Uncounted)
+
+    def models_of(self, key: str) -> frozenset[str]:
+        """What the tenant with this key may ask for; any other model does not exist. Raises DeniedError: nobody has the key."""
+        own = self.people.known(key)
+        return self.models & own if own else self.models
+
+    def failed(self, what: str) -> None:
+        """What an UnableError names. Faults of the generator are counted here; those of checks are counted where they are recorded."""
+        if what == GENERATOR:
+            self.counts.upstream_failed()
 
 
 DOOR: Final = web.RequestKey("door", Door)
 """What a request goes through, from its beginning to its end: a reload is for those that come after."""
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 """What ``x-request-id`` will say."""
+WARNED: Final = web.RequestKey("warned", bool)
+"""Whether the caller stands warned, which the answer says."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -27,14 +27,26 @@ from custodes.handover.cybertipline.withheld import ReportedUser, Withheld, With
 from custodes.handover.finding import Match
 from custodes.model import Kind, Meaning
 
-__all__ = ["FORMAT", "ByPolicy", "Keeps", "Sealed", "open_withheld", "withheld_files"]
+__all__ = [
+    "FORMAT",
+    "SUFFIX",
+    "ByPolicy",
+    "Header",
+    "Keeps",
+    "Sealed",
+    "open_withheld",
+    "read_withheld",
+    "withheld_files",
+]
 
 FORMAT: Final = "custodes-withheld/1"
 _ROOM_MIN: Final = 1 << 16
-_SUFFIX: Final = ".withheld.age"
+SUFFIX: Final = ".withheld.age"
 
 
-class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What led to it: the rule that decided, and where."""
+
     format: Literal["custodes-withheld/1"] = FORMAT
     rule: str
     stage: str
@@ -61,12 +73,12 @@ class Sealed:
 
     def _keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
         told = self._told(caller, verdict, content, looked)
-        lines = [msgspec.json.encode(_Header(rule=verdict.rule, stage=looked.stage)), msgspec.json.encode(told)]
+        lines = [msgspec.json.encode(Header(rule=verdict.rule, stage=looked.stage)), msgspec.json.encode(told)]
         plain = b"\n".join(lines)
         room = max(_ROOM_MIN, 1 << (len(plain) - 1).bit_length())
         folder = self.folder / told.found_at[:10]
         make_folder(folder)
-        replace_file(folder / f"{told.id}{_SUFFIX}", seal(plain.ljust(room, b" "), self.recipients))
+        replace_file(folder / f"{told.id}{SUFFIX}", seal(plain.ljust(room, b" "), self.recipients))
 
     def _told(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> Withheld:
         now = self.clock().isoformat(timespec="seconds")
@@ -116,14 +128,18 @@ class ByPolicy:
 
 def withheld_files(folder: Path) -> list[Path]:
     """All that were sealed, in the order of their names."""
-    return sorted(folder.glob(f"*/*{_SUFFIX}"))
+    return sorted(folder.glob(f"*/*{SUFFIX}"))
 
 
 def open_withheld(sealed: bytes, identity: str) -> Withheld:
     """What the authority reads. Raises InputError for another key, tampering or another format."""
+    return read_withheld(sealed, identity)[1]
+
+
+def read_withheld(sealed: bytes, identity: str) -> tuple[Header, Withheld]:
+    """The same, with what led to it."""
     head, _, body = unseal(sealed, identity).rstrip(b" ").partition(b"\n")
     try:
-        msgspec.json.decode(head, type=_Header)
-        return msgspec.json.decode(body, type=Withheld)
-    except msgspec.MsgspecError as error:
-        raise InputError("not a withheld image, or of another version") from error
+        return msgspec.json.decode(head, type=Header), msgspec.json.decode(body, type=Withheld)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # cut: its text may quote what is sealed
+        raise InputError("not a withheld image, or of another version") from None

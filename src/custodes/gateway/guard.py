@@ -52,11 +52,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the tenant, and the end user as the tenant hints at one, as an opaque name. ``request``: the same for every retry of one request."""
+    """Who asks: the tenant, and the end user as the tenant hints at one, as an opaque name. ``request``: the same for every retry of one request.
+
+    ``warned``: whether a warning is in force, by strikes.
+    """
 
     tenant: str
     user: str = ""
     request: str = ""
+    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +147,10 @@ class Remote(Protocol):
 class Records(Protocol):
     """The ledger. What it returns from is durable."""
 
-    async def decided(self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact]) -> None:
-        """One decision; strikes count once for each request, however often it is sent."""
+    async def decided(
+        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool
+    ) -> None:
+        """One decision; strikes count once for each request, however often it is sent. ``acknowledged``: as the rules were told."""
 
 
 class Evidence(Protocol):
@@ -214,7 +220,7 @@ class Guard:
         passage, looks = await self._examined(caller, asked, acknowledged=acknowledged)
         if passage.verdict.action is Action.REWRITE:
             passage = await self._rewritten(passage, acknowledged=acknowledged)
-        await self._settled(passage, looks)
+        await self._settled(passage, looks, acknowledged=acknowledged)
         if passage.verdict.action in (Action.REFUSE, Action.WITHHOLD):
             raise RefusedError(passage.verdict, Stage.INPUT)
         return passage
@@ -223,7 +229,7 @@ class Guard:
         """What the rules say of something that goes nowhere: for callers who only ask. Recorded, without strikes. Raises UnableError."""
         passage, looks = await self._examined(caller, asked, acknowledged=False)
         passage = replace(passage, verdict=replace(passage.verdict, strikes=0))
-        await self._settled(passage, looks)
+        await self._settled(passage, looks, acknowledged=False)
         return passage.verdict
 
     async def refused_by_generator(self, passage: Passage, stage: Stage) -> RefusedError:
@@ -279,12 +285,12 @@ class Guard:
             verdict = self._decide(facts, Stage.INPUT, caller, acknowledged=acknowledged)
         return facts, verdict
 
-    async def _settled(self, passage: Passage, looks: Sequence[Looked]) -> None:
+    async def _settled(self, passage: Passage, looks: Sequence[Looked], *, acknowledged: bool) -> None:
         """What must be durable before a request goes on, or does not. Raises UnableError, where a check was broken too: that is no refusal."""
         for picture, looked in zip(passage.asked.pictures, looks, strict=True):
             if passage.verdict.report and set(looked.facts) & set(passage.verdict.facts):
                 await self._sealed(passage.caller, passage.verdict, picture.content, looked)
-        await self._record(passage.caller, Stage.INPUT, passage.verdict, passage.facts)
+        await self._record(passage.caller, Stage.INPUT, passage.verdict, passage.facts, acknowledged=acknowledged)
         if passage.verdict.rule == _FAULT.rule:
             raise UnableError("a check")
 
@@ -361,9 +367,12 @@ class Guard:
 
     # -- what must be durable
 
-    async def _record(self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact]) -> None:
+    async def _record(
+        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool = False
+    ) -> None:
         try:
-            await _within(self._patience.record_s, self._checks.records.decided(caller, stage, verdict, facts))
+            decided = self._checks.records.decided(caller, stage, verdict, facts, acknowledged=acknowledged)
+            await _within(self._patience.record_s, decided)
         except Exception as error:
             raise UnableError("the ledger") from error
 

@@ -22,7 +22,7 @@ class HandoverSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     state: str = "handover"
     """Folder of the outbox, the receipts and the custody record, beside the configuration."""
     two_person: tuple[Guarded, ...] = ()
-    """What needs two people: send, unseal, delete."""
+    """What needs two people: send, unseal, delete, overturn (a hard refusal of the gateway)."""
     approvers: tuple[str, ...] = ()
     """Verifier keys (name+id+base64) of those who may ask and approve."""
     earlier_transport_keys: tuple[str, ...] = ()

@@ -82,6 +82,7 @@ class Client:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.ws.close()  # else a connection is left to the collector of garbage, which warns now and then
         await self.session.close()
 
     async def ask(self, method: str, path: str, **more: Any) -> Any:

@@ -303,6 +303,17 @@ def test_interfaces_are_told_of_what_is_offered_and_of_nothing_else() -> None:
     run(work, Place(settings=ComfySettings(folders=folders, limits=LIMITS)))
 
 
+def test_interfaces_are_told_of_a_tenants_own_models() -> None:
+    async def work(place: Place) -> None:
+        async with place.client() as client:
+            info = await client.ask("GET", "/object_info/CheckpointLoaderSimple")
+            assert info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] == [["demo"]]
+
+    place = Place()
+    place.world.people.models = frozenset({"demo", "not offered any more"})
+    run(work, place)
+
+
 @pytest.mark.parametrize("how", ["bearer", "basic", "basic, key as name"])
 def test_a_key_is_a_bearers_or_of_basic(how: str) -> None:
     async def work(place: Place) -> None:

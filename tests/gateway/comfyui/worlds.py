@@ -25,6 +25,12 @@ AGAIN = b"written again: "
 class TwoTenants(People):
     """``demo`` and ``other``."""
 
+    def known(self, key: str) -> frozenset[str]:
+        return frozenset() if key == OTHER_KEY else super().known(key)
+
+    async def visitor(self, key: str, user: str) -> Caller:
+        return Caller("another tenant", user) if key == OTHER_KEY else await super().visitor(key, user)
+
     async def caller(self, key: str, user: str, request: str) -> Caller:
         if key == OTHER_KEY:
             return Caller("another tenant", user, request[:16])
@@ -42,7 +48,7 @@ class Place:
     @asynccontextmanager
     async def standing(self) -> AsyncIterator[Place]:
         self.dialect = ComfyUI(self.settings)
-        self.world.people = TwoTenants(self.world.faults)
+        self.world.people = TwoTenants(self.world.faults, models=self.world.people.models)
         async with self.behind.standing(), self.world.standing(self.behind.address, self.dialect):
             try:
                 yield self

@@ -153,7 +153,7 @@ def _of_check(part: str, method: str, how: Callable[[], Any]) -> Callable[[World
 
 def _of_people(how: Callable[[], Any]) -> Callable[[World], None]:
     def inject(world: World) -> None:
-        world.stood.gateway.swap(replace(world.door, people=Broken(world.door.people, how, "caller")))
+        world.stood.gateway.swap(replace(world.door, people=Broken(world.door.people, how, "caller", "visitor")))
 
     return inject
 

@@ -45,6 +45,7 @@ def noted(number: int | str = 1, verdict: Verdict | None = None, at: int = NOON,
         "verdict": told,
         "facts": (Fact("context:umbrella", Stage.INPUT, "lexicon 1"),),
         "policy": "strict",
+        "acknowledged": False,
         "retried_since": at - HOUR,
         "ladders": (USER, TENANT),
     }

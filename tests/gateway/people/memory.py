@@ -215,5 +215,6 @@ def _decision(number: int, n: Noted) -> Decision:
         strikes=v.strikes,
         facts=tuple(facts),
         policy=n.policy,  # type: ignore[arg-type]
+        acknowledged=n.acknowledged,
         versions=tuple(sorted({f.by for f in n.facts})),
     )

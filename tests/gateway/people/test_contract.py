@@ -59,7 +59,7 @@ def test_a_decision_is_kept_as_names_and_counted(ledger: Ledger) -> None:
         Fact("explicit", Stage.OUTPUT, "detector 2", 0.25, "0"),
         Fact("context:umbrella", Stage.INPUT, "lexicon 1"),
     )
-    run(note_all(ledger, noted(facts=facts), noted(2, ALLOWED, stage=Stage.OUTPUT)))
+    run(note_all(ledger, noted(facts=facts), noted(2, ALLOWED, stage=Stage.OUTPUT, acknowledged=True)))
     first, second = run(ledger.decisions(0, 10))
     assert first.facts == (("context:umbrella", None), ("explicit", 0.25))
     assert first.versions == ("detector 2", "lexicon 1")
@@ -69,6 +69,7 @@ def test_a_decision_is_kept_as_names_and_counted(ledger: Ledger) -> None:
         "an umbrella in a garden",
         "strict",
     )
+    assert (first.acknowledged, second.acknowledged) == (False, True)
     assert run(ledger.decisions(first.number, 10)) == [second]
     counts = {(c.stage, c.action, c.category): c.decisions for c in run(ledger.tally(TODAY, TODAY)).counts}
     assert counts == {("input", "refuse", Category.SAFETY): 1, ("output", "allow", None): 1}

@@ -17,6 +17,7 @@ from custodes.errors import StorageError
 from custodes.gateway.door import Admitting, Denial, DeniedError
 from custodes.gateway.guard import Caller, Records, RefusedError, UnableError
 from custodes.gateway.people import people as module
+from custodes.gateway.people.card import recorded
 from custodes.gateway.people.ledger import Asking, Consequence, Noted, Standing
 from custodes.gateway.people.people import People, name_of
 from custodes.gateway.people.settings import (
@@ -26,8 +27,11 @@ from custodes.gateway.people.settings import (
     TenantSettings,
 )
 from custodes.gateway.people.sqlite import SqliteLedger
-from custodes.gateway.vocabulary import Fact, Grade, Stage, Verdict
+from custodes.gateway.rules.deciding import decide
+from custodes.gateway.rules.records import Recorded
+from custodes.gateway.vocabulary import Action, Fact, Grade, Stage, Verdict
 from tests.gateway.people.making import ALLOWED, BROKEN, NOON, Clock, people, refused, run, tenant
+from tests.gateway.rules.making import policy, rule
 
 SUSPENDING = StrikeSettings(warn_at=1, suspend_at=3)
 SOFT = refused(0, Grade.SOFT)
@@ -144,6 +148,70 @@ def test_the_limit_of_images_ends_with_the_day(ledger: SqliteLedger) -> None:
     assert (error.denial, error.retry_after_s) == (Denial.RATE, 12 * 3_600)
     clock.now += error.retry_after_s
     run(image())
+
+
+# -- to look is no request
+
+
+def test_to_look_spends_no_request_and_has_a_limit_of_its_own(ledger: SqliteLedger) -> None:
+    clock = Clock()
+    who = people(ledger, clock, tenants={"demo": tenant(requests_per_minute=1, images_per_day=1)})
+
+    async def often(times: int) -> None:
+        for _ in range(times):
+            await who.visitor("demo", "")
+
+    run(often(1_200))
+    error = run(denial(who.visitor("demo", "")))
+    assert (error.denial, error.retry_after_s) == (Denial.RATE, 1)
+    run(who.caller("demo", "", ""))
+    assert run(denial(who.caller("demo", "", ""))).denial is Denial.RATE
+    clock.now += 1
+    run(often(20))
+    assert run(denial(who.visitor("nobody's", ""))).denial is Denial.KEY
+
+
+def test_who_has_no_images_left_or_is_slowed_may_look_and_who_is_suspended_may_not(ledger: SqliteLedger) -> None:
+    clock = Clock()
+    probing = ProbingSettings(free=1, tenant_free=9, first_s=1, most_s=4)
+    who = people(ledger, clock, strikes=SUSPENDING, probing=probing, tenants={"demo": tenant(images_per_day=1)})
+    caller = run(refusal(who, 1, SOFT))
+    run(refusal(who, 2, SOFT))
+    run(who.decided(caller, Stage.OUTPUT, ALLOWED, ()))
+    assert run(denial(who.caller("demo", "user", ""))).denial is Denial.RATE
+    assert run(who.visitor("demo", "user")).user == caller.user
+    assert clock.slept == []
+    run(who.decided(caller, Stage.OUTPUT, refused(3), ()))
+    assert run(denial(who.visitor("demo", "user"))).denial is Denial.SUSPENDED
+
+
+def test_who_only_looks_is_not_ended_by_a_hard_refusal(ledger: SqliteLedger) -> None:
+    who = people(ledger)
+
+    async def looking() -> int:
+        await who.visitor("demo", "user")
+        return len(who.flights._flying)
+
+    assert run(looking()) == 0
+
+
+def test_a_warning_is_in_force_from_the_next_request_on(ledger: SqliteLedger) -> None:
+    clock = Clock()
+    who = people(ledger, clock)
+    assert not run(refusal(who, 1)).warned
+    assert run(who.caller("demo", "user", "")).warned
+    assert run(who.visitor("demo", "user")).warned
+    assert not run(who.caller("demo", "another", "")).warned
+    clock.now += 30 * 86_400
+    assert not run(who.caller("demo", "user", "")).warned
+
+
+def test_a_key_is_held_to_the_models_of_its_tenant(ledger: SqliteLedger) -> None:
+    who = people(ledger, tenants={"demo": tenant(models=("boats",)), "other": tenant("other")})
+    assert who.known("demo") == {"boats"}
+    assert who.known("other") == frozenset()
+    with pytest.raises(DeniedError):
+        who.known("nobody's")
 
 
 # -- suspension
@@ -407,8 +475,8 @@ def test_metrics_count_and_name_nobody(ledger: SqliteLedger) -> None:
     who = people(ledger, strikes=SUSPENDING)
     run(refusal(who, 1, refused(3, rule="an umbrella in a garden")))
     run(refusal(who, 2, BROKEN, "another"))
-    run(denial(who.caller("demo", "user", "")))
     metrics = who._means.metrics
+    metrics.denied(run(denial(who.caller("demo", "user", ""))).denial)
     metrics.answered("/v1/images/generations", 400, 0.02)
     metrics.upstream_failed()
     text = metrics.text().decode()
@@ -449,6 +517,43 @@ def test_old_decisions_are_dropped(ledger: SqliteLedger) -> None:
     assert run(who.forget()) == 0
     clock.now += 181 * 86_400
     assert run(who.forget()) == 1
+
+
+def test_old_decisions_are_dropped_every_day_whatever_the_ledger_says(ledger: SqliteLedger) -> None:
+    clock = Clock()
+    who = people(ledger, clock)
+    asked: list[float] = []
+
+    async def forget() -> int:
+        asked.append(clock.now - NOON / 1000)
+        if len(asked) == 2:
+            raise StorageError("the ledger is held by another")
+        if len(asked) == 4:
+            raise asyncio.CancelledError
+        return 0
+
+    who.forget = forget  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        run(who.forgetting())
+    assert asked == [0, 86_400, 2 * 86_400, 3 * 86_400]
+
+
+def test_what_was_acknowledged_is_recorded_and_no_difference_of_policies(ledger: SqliteLedger) -> None:
+    who = people(ledger)
+    found = policy(rule(stage="input", acknowledge=True))
+    fact = Fact("context:umbrella", Stage.INPUT, "lexicon 1")
+
+    async def asked() -> list[Recorded]:
+        caller = await who.caller("demo", "user", "digest")
+        for knows in (True, False):
+            verdict = decide(found, (fact,), Stage.INPUT, acknowledged=knows)
+            await who.decided(caller, Stage.INPUT, verdict, (fact,), acknowledged=knows)
+        return [each async for each in recorded(ledger)]
+
+    knew, did_not = run(asked())
+    assert (knew.action, knew.acknowledged) == (Action.ALLOW, True)
+    assert (did_not.action, did_not.acknowledged) == (Action.REFUSE, False)
+    assert all(each.decided_by(found).action is each.action for each in (knew, did_not))
 
 
 # -- settings

@@ -8,7 +8,6 @@ pictures (written anew), ``textinfo`` (dropped), error texts and headers (not pa
 from __future__ import annotations
 
 import base64
-import binascii
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,13 +28,12 @@ from custodes.gateway.dialects.a1111_answers import (
     shown,
 )
 from custodes.gateway.dialects.a1111_fields import Offer, Wanted, from_json
-from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, json_object, whole
+from custodes.gateway.dialects.bodies import OFFERED, acknowledged, basic, entered, json_object, known, visited, whole
 from custodes.gateway.dialects.openai_answers import sole_verdict
 from custodes.gateway.dialects.words import said
 from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
 from custodes.gateway.guard import Passage, RefusedError, Released, UnableError, Withheld
 from custodes.gateway.upstream import Upstream
-from custodes.gateway.vocabulary import Asked
 
 __all__ = ["A1111"]
 
@@ -98,7 +96,7 @@ class A1111:
         return denied(error)
 
     async def _unknown(self, request: web.Request) -> web.Response:
-        _key(request)
+        _known(request)
         raise DeniedError(Denial.ROUTE, "there is no such route here")
 
     # -- what is offered
@@ -115,17 +113,16 @@ class A1111:
     async def _offered(self, request: web.Request) -> web.Response:
         """From what the operator says: the server is not asked, and its paths and hashes stay its own."""
         await _visitor(request)
-        return said(self._offers(request.path.rpartition("/")[2], sorted(request[DOOR].models)))
+        return said(self._offers(request.path.rpartition("/")[2], request[OFFERED]))
 
-    def _offers(self, which: str, models: Sequence[str]) -> Any:
+    def _offers(self, which: str, models: frozenset[str]) -> Any:
         offer = self.offer
         match which:
             case "options":
-                model = offer.model or (models[0] if len(models) == 1 else "")
-                return {"sd_model_checkpoint": model, "samples_format": "png"}
+                return {"sd_model_checkpoint": offer.drawn_by(models), "samples_format": "png"}
             case "sd-models":
                 blank = {"hash": None, "sha256": None, "filename": "", "config": None}
-                return [{"title": name, "model_name": name, **blank} for name in models]
+                return [{"title": name, "model_name": name, **blank} for name in sorted(models)]
             case "loras":
                 names = sorted(offer.adapters)
                 return [{"name": name, "alias": name, "path": "", "metadata": {}} for name in names]
@@ -147,9 +144,9 @@ class A1111:
     # -- one request
 
     async def _made(self, request: web.Request) -> web.Response:
-        key, user = _key(request)
-        wanted = from_json(request.path, json_object(await whole(request)), self.offer, request[DOOR].models)
-        caller = await entered(request, key, user, wanted.asked)
+        user = _known(request)
+        wanted = from_json(request.path, json_object(await whole(request)), self.offer, request[OFFERED])
+        caller = await entered(request, user, wanted.asked)
         wanted = wanted.naming(await self._installed.of(request[DOOR].upstream))
         try:
             passage = await request[DOOR].guard.admit(caller, wanted.asked, acknowledged=acknowledged(request))
@@ -188,19 +185,12 @@ def _whole_or_parts(answer: Made, found: Sequence[Released | Withheld]) -> Seque
 # -- who asks
 
 
-def _key(request: web.Request) -> tuple[str, str]:
-    """The key, which is the password, and the user's name as a hint. Raises DeniedError before anything of the body is read."""
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
-        return bearer(request), ""
-    try:
-        user, colon, key = base64.b64decode(given, validate=True).decode().partition(":")
-    except (ValueError, binascii.Error):
-        user, colon, key = "", "", ""
-    if not colon or not key or len(user) > 512:
-        raise DeniedError(Denial.KEY, "a key is needed, as the password of basic authentication")
-    return key, user
+def _known(request: web.Request) -> str:
+    """The user's name as a hint; the key is the password. Raises DeniedError."""
+    user, key = basic(request)
+    known(request, key)
+    return user[:512]
 
 
 async def _visitor(request: web.Request) -> None:
-    await entered(request, *_key(request), Asked())
+    await visited(request, _known(request))

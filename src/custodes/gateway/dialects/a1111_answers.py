@@ -19,13 +19,12 @@ from msgspec import Meta
 from custodes.gateway.dialects.a1111_fields import COUNT_MAX, Wanted
 from custodes.gateway.dialects.openai_answers import details
 from custodes.gateway.dialects.words import FINAL, said
-from custodes.gateway.door import Denial, DeniedError
+from custodes.gateway.door import GENERATOR, Denial, DeniedError
 from custodes.gateway.guard import RefusedError, UnableError
 from custodes.gateway.upstream import Answer
 
 __all__ = ["LISTS", "Made", "denied", "embeddings", "failed", "info", "made", "progress", "refusal", "shown"]
 
-GENERATOR: Final = "the generator"
 EXTRA_MAX: Final = 2 * COUNT_MAX
 """Grids, control maps and what scripts add, beside the pictures that were asked for."""
 

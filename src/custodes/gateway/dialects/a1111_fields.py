@@ -76,6 +76,10 @@ class Offer:
     embeddings: frozenset[str] = frozenset()
     settings: frozenset[str] = frozenset({"CLIP_stop_at_last_layers"})
 
+    def drawn_by(self, models: frozenset[str]) -> str:
+        """The model of a request that names none and may name these; empty: it has to name one."""
+        return self.model if self.model in models else next(iter(models)) if len(models) == 1 else ""
+
 
 # -- fields, by type
 
@@ -316,7 +320,7 @@ def _models_known(fields: dict[str, Any], models: frozenset[str]) -> None:
 
 def _settings(given: Mapping[str, Any], offer: Offer, models: frozenset[str]) -> dict[str, Any]:
     """The settings of this request, the model always: what another client chose last is not left to chance. Raises DeniedError."""
-    model = given.get(_MODEL) or offer.model or (next(iter(models)) if len(models) == 1 else "")
+    model = given.get(_MODEL) or offer.drawn_by(models)
     if model not in models:
         raise DeniedError(Denial.MODEL, "this model is not offered here: see /sdapi/v1/sd-models", field=_MODEL)
     found: dict[str, Any] = {_MODEL: model}

@@ -1,12 +1,13 @@
-"""What dialects read a request with: the whole body within bounds, forms from memory, the key, and who it is that asks.
+"""What dialects read a request with: the key, the whole body within bounds, forms from memory, and who it is that asks.
 
-Promises that nothing of a request is ever put in a file, that compressed bodies are not read, and that a fault names fields and nothing that was sent.
-What fields mean is for each dialect.
+Promises that no body is read of anybody whose key is not known; that ``OFFERED`` holds no model which the tenant may not ask for; that nothing of a request
+is ever put in a file, that compressed bodies are not read, and that a fault names fields and nothing that was sent. What fields mean is for each dialect.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,12 +17,28 @@ import msgspec
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 
-from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError
+from custodes.gateway.door import DOOR, REQUEST_ID, WARNED, Denial, DeniedError
 from custodes.gateway.guard import Caller
 from custodes.gateway.vocabulary import Asked
 
-__all__ = ["Part", "acknowledged", "bearer", "entered", "form", "json_object", "request_name", "whole"]
+__all__ = [
+    "OFFERED",
+    "Part",
+    "acknowledged",
+    "basic",
+    "bearer",
+    "entered",
+    "form",
+    "json_object",
+    "known",
+    "request_name",
+    "visited",
+    "whole",
+]
 
+OFFERED: Final = web.RequestKey("offered", frozenset[str])
+"""Models that this request may name, and that it is shown."""
+_KEY: Final = web.RequestKey("key", str)
 BODY_S: Final = 60.0
 PARTS_MAX: Final = 64
 ACKNOWLEDGED: Final = "x-gateway-acknowledged"
@@ -38,7 +55,9 @@ class Part:
 
 
 async def whole(request: web.Request) -> bytes:
-    """The body. Raises DeniedError."""
+    """The body, of one whose key is ``known``. Raises DeniedError."""
+    if _KEY not in request:
+        raise DeniedError(Denial.KEY, "a key is needed before anything is read")
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise DeniedError(Denial.MALFORMED, "compressed requests are not read")
     try:
@@ -78,12 +97,30 @@ async def form(body: bytes, content_type: str) -> list[Part]:
     return parts
 
 
+def known(request: web.Request, key: str) -> None:
+    """The first step with every request: somebody has this key, and what of the models. Raises DeniedError."""
+    request[OFFERED] = request[DOOR].models_of(key)
+    request[_KEY] = key
+
+
 def bearer(request: web.Request) -> str:
-    """The key. Raises DeniedError before anything of the body is read."""
+    """The key. Raises DeniedError."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise DeniedError(Denial.KEY, "a key is needed: Authorization: Bearer KEY")
     return key.strip()
+
+
+def basic(request: web.Request) -> tuple[str, str]:
+    """Name and password of basic authentication; of a bearer no name, and the key. Raises DeniedError."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return "", bearer(request)
+    try:
+        name, _, password = base64.b64decode(given.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        raise DeniedError(Denial.KEY, "the key cannot be read") from None
+    return name, password
 
 
 def acknowledged(request: web.Request) -> bool:
@@ -91,9 +128,17 @@ def acknowledged(request: web.Request) -> bool:
     return request.headers.get(ACKNOWLEDGED, "").lower() == "true"
 
 
-async def entered(request: web.Request, key: str, user: str, asked: Asked) -> Caller:
-    """Who asks. The answer's ``x-request-id`` is the name that the ledger knows this request by. Raises DeniedError."""
-    caller = await request[DOOR].people.caller(key, user, request_name(request, asked))
+async def visited(request: web.Request, user: str = "") -> Caller:
+    """Who asks, and only looks: how far something is, what there is. Raises DeniedError."""
+    caller = await request[DOOR].people.visitor(request[_KEY], user)
+    request[WARNED] = caller.warned
+    return caller
+
+
+async def entered(request: web.Request, user: str, asked: Asked) -> Caller:
+    """Who asks for something to be made or judged. The answer's ``x-request-id`` is the name that the ledger knows this request by. Raises DeniedError."""
+    caller = await request[DOOR].people.caller(request[_KEY], user, request_name(request, asked))
+    request[WARNED] = caller.warned
     if caller.request.isascii() and caller.request.isprintable() and 0 < len(caller.request) <= 128:
         request[REQUEST_ID] = caller.request
     return caller

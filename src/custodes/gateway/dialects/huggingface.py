@@ -15,11 +15,11 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, whole
+from custodes.gateway.dialects.bodies import OFFERED, acknowledged, bearer, entered, known, whole
 from custodes.gateway.dialects.openai_answers import details, sole_verdict
 from custodes.gateway.dialects.texts import changed, strings
 from custodes.gateway.dialects.words import FINAL, said
-from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
+from custodes.gateway.door import DOOR, GENERATOR, REQUEST_ID, Denial, DeniedError, Route
 from custodes.gateway.guard import Caller, RefusedError, Released, UnableError
 from custodes.gateway.upstream import Answer
 from custodes.gateway.vocabulary import Asked, Name, NameKind, Text, TextRole
@@ -108,10 +108,10 @@ class HuggingFace:
     # -- one request
 
     async def _made(self, request: web.Request) -> web.Response:
-        key = bearer(request)
-        wanted = _wanted(await whole(request), request.match_info["model"], request[DOOR].models)
+        known(request, bearer(request))
+        wanted = _wanted(await whole(request), request.match_info["model"], request[OFFERED])
         _accepts(request.headers.get("Accept", "*/*"))
-        caller = await entered(request, key, "", wanted.asked)
+        caller = await entered(request, "", wanted.asked)
         try:
             return await self._answered(request, wanted, caller)
         except RefusedError as error:
@@ -167,7 +167,7 @@ def _picture(answer: Answer) -> bytes:
     if answer.status in (400, 404, 422):
         raise DeniedError(Denial.MALFORMED, "the generator does not take this request")
     if answer.status != 200 or format_of(answer.body) is None:
-        raise UnableError("the generator")
+        raise UnableError(GENERATOR)
     return answer.body
 
 

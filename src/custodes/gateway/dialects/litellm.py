@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from custodes.gateway.dialects.bodies import bearer, entered, whole
+from custodes.gateway.dialects.bodies import bearer, entered, known, whole
 from custodes.gateway.dialects.openai_answers import details
 from custodes.gateway.dialects.texts import strings
 from custodes.gateway.dialects.words import FINAL, said
@@ -93,9 +93,9 @@ class LiteLLM:
     # -- the route
 
     async def _asked(self, request: web.Request) -> web.Response:
-        key = request.headers.get("x-api-key") or bearer(request)
+        known(request, request.headers.get("x-api-key") or bearer(request))
         wanted = _wanted(await whole(request))
-        caller = await entered(request, key, wanted.user, wanted.asked)
+        caller = await entered(request, wanted.user, wanted.asked)
         answer = _of_request if wanted.stage is Stage.INPUT else _of_response
         return said(await answer(request, wanted, caller))
 

@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from custodes.gateway.dialects.bodies import bearer, entered, whole
+from custodes.gateway.dialects.bodies import bearer, entered, known, whole
 from custodes.gateway.dialects.words import said
 from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError
 from custodes.gateway.vocabulary import Action, Asked, Category, Fact, Picture, PictureRole, Text, TextRole, Verdict
@@ -60,11 +60,11 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 async def moderated(request: web.Request) -> web.Response:
     """The route."""
-    key = bearer(request)
+    known(request, bearer(request))
     asked = _asked(await whole(request))
     door = request[DOOR]
     together = Asked(tuple(t for each in asked for t in each.texts), tuple(p for each in asked for p in each.pictures))
-    caller = await entered(request, key, "", together)
+    caller = await entered(request, "", together)
     results = [_result(await door.guard.judge(caller, each), each) for each in asked]
     return said({"id": f"modr-{request[REQUEST_ID]}", "model": MODEL, "results": results})
 

@@ -15,16 +15,25 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, form, json_object, whole
+from custodes.gateway.dialects.bodies import (
+    OFFERED,
+    acknowledged,
+    bearer,
+    entered,
+    form,
+    json_object,
+    known,
+    visited,
+    whole,
+)
 from custodes.gateway.dialects.moderations import moderated
 from custodes.gateway.dialects.openai_answers import Made, Turned, made_by, refusal, sole_verdict, turned_away
 from custodes.gateway.dialects.openai_fields import Wanted, Work, from_form, from_json
 from custodes.gateway.dialects.shelf import Shelf
 from custodes.gateway.dialects.words import FINAL, denial, denied, failed, failure, problem, said
-from custodes.gateway.door import DOOR, REQUEST_ID, Denial, DeniedError, Route
+from custodes.gateway.door import DOOR, GENERATOR, REQUEST_ID, Denial, DeniedError, Route
 from custodes.gateway.guard import Passage, RefusedError, Released, UnableError
 from custodes.gateway.upstream import UpstreamError
-from custodes.gateway.vocabulary import Asked
 
 __all__ = ["OpenAI", "OpenAISettings"]
 
@@ -86,11 +95,11 @@ class OpenAI:
     # -- routes
 
     async def _generations(self, request: web.Request) -> web.StreamResponse:
-        key = bearer(request)
+        known(request, bearer(request))
         if request.content_type != "application/json":
             raise DeniedError(Denial.MALFORMED, "the body must be application/json")
         given = json_object(await whole(request))
-        return await self._answered(request, key, from_json(given, self.settings.extra, request[DOOR].models))
+        return await self._answered(request, from_json(given, self.settings.extra, request[OFFERED]))
 
     async def _edits(self, request: web.Request) -> web.StreamResponse:
         return await self._of_form(request, Work.EDITS)
@@ -99,20 +108,23 @@ class OpenAI:
         return await self._of_form(request, Work.VARIATIONS)
 
     async def _of_form(self, request: web.Request, work: Work) -> web.StreamResponse:
-        key = bearer(request)
+        known(request, bearer(request))
         if request.content_type != "multipart/form-data":
             raise DeniedError(Denial.MALFORMED, "the body must be multipart/form-data")
         parts = await form(await whole(request), request.headers["Content-Type"])
-        return await self._answered(request, key, from_form(work, parts, self.settings.extra, request[DOOR].models))
+        return await self._answered(request, from_form(work, parts, self.settings.extra, request[OFFERED]))
 
     async def _models(self, request: web.Request) -> web.Response:
-        await entered(request, bearer(request), "", Asked())
-        return said({"object": "list", "data": [_model(name) for name in sorted(request[DOOR].models)]})
+        known(request, bearer(request))
+        await visited(request)
+        names: frozenset[str] = request[OFFERED]
+        return said({"object": "list", "data": [_model(name) for name in sorted(names)]})
 
     async def _model(self, request: web.Request) -> web.Response:
-        await entered(request, bearer(request), "", Asked())
+        known(request, bearer(request))
+        await visited(request)
         name = request.match_info["model"]
-        if name not in request[DOOR].models:
+        if name not in request[OFFERED]:
             raise DeniedError(Denial.MODEL, "this model is not offered here: see /v1/models", field="model")
         return said(_model(name))
 
@@ -127,8 +139,8 @@ class OpenAI:
 
     # -- one request
 
-    async def _answered(self, request: web.Request, key: str, wanted: Wanted) -> web.StreamResponse:
-        caller = await entered(request, key, wanted.user, wanted.asked)
+    async def _answered(self, request: web.Request, wanted: Wanted) -> web.StreamResponse:
+        caller = await entered(request, wanted.user, wanted.asked)
         try:
             passage = await request[DOOR].guard.admit(caller, wanted.asked, acknowledged=acknowledged(request))
             if wanted.stream:
@@ -219,12 +231,17 @@ class _Stream:
         except RefusedError as error:
             return [_error(refusal(error, self.wanted.model, self.wanted.work, self.request[REQUEST_ID]))]
         except UnableError as error:
-            return [_error(failure(error.what))]
+            return self._unable(error.what)
         except UpstreamError:
-            return [_error(failure("the generator"))]
+            return self._unable(GENERATOR)
         except DeniedError as error:
+            self.request[DOOR].counts.denied(error.denial)
             return [_error(denial(error)[1])]
         return [self._completed(document, image) for image in document["data"]]
+
+    def _unable(self, what: str) -> list[bytes]:
+        self.request[DOOR].failed(what)
+        return [_error(failure(what))]
 
     def _completed(self, document: dict[str, Any], image: dict[str, str]) -> bytes:
         kind = "image_edit.completed" if self.wanted.work is Work.EDITS else "image_generation.completed"

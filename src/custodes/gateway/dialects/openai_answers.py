@@ -17,14 +17,13 @@ import msgspec
 from msgspec import Meta
 
 from custodes.gateway.dialects.openai_fields import COUNT_MAX, FIELDS, Work
-from custodes.gateway.door import Denial, DeniedError
+from custodes.gateway.door import GENERATOR, Denial, DeniedError
 from custodes.gateway.guard import RefusedError, Released, UnableError, Withheld
 from custodes.gateway.upstream import Answer
 from custodes.gateway.vocabulary import Category, Grade, Stage
 
 __all__ = ["Made", "Turned", "details", "made_by", "refusal", "sole_verdict", "turned_away"]
 
-GENERATOR: Final = "the generator"
 _BLOCKED: Final = ("moderation_blocked", "content_policy_violation")
 _SIZE: Final = re.compile(r"[0-9]{1,5}x[0-9]{1,5}")
 

@@ -137,9 +137,8 @@ def write_gateway_card(statement: GatewayStatement, key: Signer, path: Path) -> 
 # -- for those who weigh another policy
 
 
-async def recorded(ledger: Ledger) -> AsyncIterator[Recorded]:
-    """All decisions that are kept, as `custodes policy diff` reads them. Raises StorageError."""
-    after = 0
+async def recorded(ledger: Ledger, after: int = 0) -> AsyncIterator[Recorded]:
+    """Decisions that are kept, with greater numbers, as `custodes policy diff` reads them. Raises StorageError."""
     while page := await ledger.decisions(after, PAGE):
         for decision in page:
             yield _recorded(decision)
@@ -152,6 +151,7 @@ def _recorded(decision: Decision) -> Recorded:
         facts=tuple(Noted(name=name, score=score) for name, score in decision.facts),
         action=decision.action,
         grade=decision.grade,
+        acknowledged=decision.acknowledged,
         rule=decision.rule,
         policy=decision.policy,
         id=f"{decision.request}/{decision.number}",

@@ -74,6 +74,7 @@ class Noted:
     verdict: Verdict
     facts: tuple[Fact, ...]
     policy: str
+    acknowledged: bool
     retried_since: int
     ladders: tuple[Ladder, Ladder]
 
@@ -202,6 +203,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     strikes: int
     facts: tuple[tuple[str, float | None], ...]
     policy: str
+    acknowledged: bool
     versions: tuple[str, ...]
 
 

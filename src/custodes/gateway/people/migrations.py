@@ -92,7 +92,9 @@ CREATE TABLE appeals (
 CREATE INDEX appeals_by_outcome ON appeals (outcome, at);
 """
 
-STEPS: Final[Sequence[str]] = (_FIRST, _APPEALS)
+_ACKNOWLEDGED: Final = "ALTER TABLE decisions ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0;"
+
+STEPS: Final[Sequence[str]] = (_FIRST, _APPEALS, _ACKNOWLEDGED)
 
 
 def migrate(database: apsw.Connection, steps: Sequence[str] = STEPS) -> None:

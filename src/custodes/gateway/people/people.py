@@ -16,8 +16,8 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +35,9 @@ from custodes.serving.rate import Rate
 __all__ = ["Means", "People", "name_of"]
 
 _NAME_HEX: Final = 32
+_VISITS_MIN: Final = 1_200
+_VISITS: Final = 20
+"""Who waits for a picture may look how far it is so many times for each request of its rate, and so often in any case."""
 
 
 def _none(_: str) -> str:
@@ -57,6 +60,17 @@ def name_of(request: str) -> str:
     return request.rpartition("-")[0] or request
 
 
+class _Rated:
+    """So many a minute. Raises DeniedError where there are more."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self._rate, self._wait_s = Rate(per_minute, clock), math.ceil(60 / per_minute)
+
+    def take(self) -> None:
+        if not self._rate.take(1):
+            raise DeniedError(Denial.RATE, "too many requests in a minute", retry_after_s=self._wait_s)
+
+
 class People:
     """Of one gateway process. Limits of rate are of this process; all else is the ledger's, and so of all that share it."""
 
@@ -64,30 +78,46 @@ class People:
         self._ledger, self._settings, self._means = ledger, settings, means
         self._ladders = ladders(settings.strikes)
         self._user, self._request = means.key.naming("gateway user"), means.key.naming("gateway request")
-        self._rates = {name: Rate(tenant.requests_per_minute, means.clock) for name, tenant in settings.tenants.items()}
+        self._rates = {
+            name: _Rated(tenant.requests_per_minute, means.clock) for name, tenant in settings.tenants.items()
+        }
+        self._visits = {
+            name: _Rated(max(_VISITS_MIN, tenant.requests_per_minute * _VISITS), means.clock)
+            for name, tenant in settings.tenants.items()
+        }
         self._waiting: Counter[tuple[str, str]] = Counter()
         self.flights = Flights()
 
     # -- the door's Admitting
 
+    def known(self, key: str) -> frozenset[str]:
+        """The models that the tenant with this key is held to; none: to no list. Raises DeniedError."""
+        return frozenset(self._tenant(key)[1].models)
+
     async def caller(self, key: str, user: str, request: str) -> Caller:
         """1. Whose key. 2. Not too many. 3. Not suspended, and images left. 4. Later, who was refused often. Raises DeniedError, UnableError."""
-        try:
-            name, tenant = self._tenant(key)  # 1
-            self._rated(name, tenant)  # 2
-            caller = Caller(name, self._user_name(name, tenant, user), self._request_name(name, user, request))
-            standing = await self.standing(caller)
-            self._may(tenant, standing)  # 3
-            if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
-                await self._delayed(caller, standing, delay_s)
-                self._may(tenant, await self.standing(caller))
-        except DeniedError as error:
-            self._means.metrics.denied(error.denial.value)
-            raise
-        except StorageError as error:
-            raise UnableError("the ledger") from error
+        name, tenant = self._tenant(key)  # 1
+        self._rates[name].take()  # 2
+        caller = Caller(name, self._user_name(name, tenant, user), self._request_name(name, user, request))
+        standing = await self._stands(caller)
+        self._may(standing)  # 3
+        self._has_left(tenant, standing)
+        if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
+            await self._delayed(caller, standing, delay_s)
+            standing = await self._stands(caller)
+            self._may(standing)
+            self._has_left(tenant, standing)
         self.flights.enter(caller)
-        return caller
+        return replace(caller, warned=standing.warned)
+
+    async def visitor(self, key: str, user: str) -> Caller:
+        """The steps 1 to 3, at another rate, and without images. Raises DeniedError, UnableError."""
+        name, tenant = self._tenant(key)
+        self._visits[name].take()
+        caller = Caller(name, self._user_name(name, tenant, user))
+        standing = await self._stands(caller)
+        self._may(standing)
+        return replace(caller, warned=standing.warned)
 
     def tenant(self, name: str) -> TenantSettings:
         """What is set for a tenant that was let in."""
@@ -100,6 +130,12 @@ class People:
         strikes_since = now - self._settings.strikes.window_days * DAY_MS
         return await self._ledger.standing(Asking(caller.tenant, caller.user, now, since, strikes_since))
 
+    async def _stands(self, caller: Caller) -> Standing:
+        try:
+            return await self.standing(caller)
+        except StorageError as error:
+            raise UnableError("the ledger") from error
+
     def _tenant(self, key: str) -> tuple[str, TenantSettings]:
         """All keys are compared, each in constant time."""
         given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
@@ -109,11 +145,6 @@ class People:
         if not found:
             raise DeniedError(Denial.KEY, "the key is not known here")
         return found[0], self._settings.tenants[found[0]]
-
-    def _rated(self, name: str, tenant: TenantSettings) -> None:
-        if not self._rates[name].take(1):
-            wait_s = math.ceil(60 / tenant.requests_per_minute)
-            raise DeniedError(Denial.RATE, "too many requests in a minute", retry_after_s=wait_s)
 
     def _user_name(self, name: str, tenant: TenantSettings, user: str) -> str:
         """A hint of a tenant, which nobody has proved: the same words of two tenants are two users."""
@@ -127,12 +158,14 @@ class People:
         named = self._request(*(part.encode("utf-8", "surrogatepass") for part in parts)).hex()[:_NAME_HEX]
         return f"req_{named}-{self._now() // (self._settings.strikes.retry_window_s * 1000):x}"
 
-    def _may(self, tenant: TenantSettings, standing: Standing) -> None:
+    def _may(self, standing: Standing) -> None:
         if standing.suspended_until:
             until = datetime.fromtimestamp(standing.suspended_until // 1000, UTC).isoformat()
             raise DeniedError(
                 Denial.SUSPENDED, f"suspended until {until}: a refusal can be appealed against by its request id"
             )
+
+    def _has_left(self, tenant: TenantSettings, standing: Standing) -> None:
         if standing.images_today >= tenant.images_per_day:
             wait_s = math.ceil((DAY_MS - self._now() % DAY_MS) / 1000)
             raise DeniedError(Denial.RATE, "no images are left for today (UTC)", retry_after_s=wait_s)
@@ -158,7 +191,9 @@ class People:
 
     # -- the guard's Records
 
-    async def decided(self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact]) -> None:
+    async def decided(
+        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool = False
+    ) -> None:
         """1. The record, durable. 2. Counts. 3. What else this user has in flight ends, where the refusal is hard. Raises StorageError."""
         now = self._now()
         consequence = await self._ledger.note(  # 1
@@ -172,6 +207,7 @@ class People:
                 verdict=verdict,
                 facts=tuple(facts),
                 policy=self._means.policy_of(caller.tenant),
+                acknowledged=acknowledged,
                 retried_since=now - self._settings.strikes.retry_window_s * 1000,
                 ladders=self._ladders,
             )
@@ -185,6 +221,13 @@ class People:
         return self.flights.ended()
 
     # -- once a day
+
+    async def forgetting(self) -> None:
+        """Forget at once, and every day from now on, until it is cancelled. A ledger that is broken is told of by all that is asked of it."""
+        while True:
+            with suppress(StorageError):
+                await self.forget()
+            await self._means.sleep(DAY_MS / 1000)
 
     async def forget(self) -> int:
         """Drop decisions that are past their time. Raises StorageError."""

@@ -163,11 +163,11 @@ def _write(database: apsw.Connection, noted: Noted, strike: int | None) -> None:
     versions = sorted({fact.by for fact in noted.facts})
     database.execute(
         "INSERT INTO decisions (at, tenant, user, request, stage, action, rule, grade, category, report, facts, policy,"
-        " versions, refusal, strikes, strike) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " acknowledged, versions, refusal, strikes, strike) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(noted.at, noted.tenant, noted.user, noted.request, noted.stage.value, verdict.action.value, verdict.rule),
             *(verdict.grade.value, verdict.category.value, int(verdict.report), _json(facts), noted.policy),
-            *(_json(versions), int(noted.refusal), verdict.strikes, strike),
+            *(int(noted.acknowledged), _json(versions), int(noted.refusal), verdict.strikes, strike),
         ),
     )
 
@@ -383,8 +383,8 @@ _TOTALS: Final = {
 
 def _decisions(database: apsw.Connection, after: int, limit: int) -> list[Decision]:
     rows = database.execute(
-        "SELECT id, at, tenant, user, request, stage, action, rule, grade, category, report, strikes, facts, policy, versions"
-        " FROM decisions WHERE id > ? ORDER BY id LIMIT ?",
+        "SELECT id, at, tenant, user, request, stage, action, rule, grade, category, report, strikes, facts, policy,"
+        " acknowledged, versions FROM decisions WHERE id > ? ORDER BY id LIMIT ?",
         (after, limit),
     )
     return [_decision(dict(zip(Decision.__struct_fields__, row, strict=True))) for row in rows]
@@ -392,7 +392,8 @@ def _decisions(database: apsw.Connection, after: int, limit: int) -> list[Decisi
 
 def _decision(row: dict[str, apsw.SQLiteValue]) -> Decision:
     read = {name: msgspec.json.decode(str(row[name])) for name in ("facts", "versions")}
-    return msgspec.convert({**row, **read, "report": bool(row["report"])}, Decision)
+    told = {name: bool(row[name]) for name in ("report", "acknowledged")}
+    return msgspec.convert({**row, **read, **told}, Decision)
 
 
 def _forget(database: apsw.Connection, before: int) -> int:

@@ -9,7 +9,6 @@ pictures (written again), uploads (never served).
 
 from __future__ import annotations
 
-import base64
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,17 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from custodes.gateway.dialects.bodies import acknowledged, bearer, entered, form, json_object, whole
+from custodes.gateway.dialects.bodies import (
+    OFFERED,
+    acknowledged,
+    basic,
+    entered,
+    form,
+    json_object,
+    known,
+    visited,
+    whole,
+)
 from custodes.gateway.dialects.comfyui import words
 from custodes.gateway.dialects.comfyui.asking import Offer, Plan, check_embeddings, planned
 from custodes.gateway.dialects.comfyui.catalogue import MODELS, Catalogue, core
@@ -30,7 +39,7 @@ from custodes.gateway.dialects.comfyui.nodes import described
 from custodes.gateway.dialects.comfyui.sessions import Sessions
 from custodes.gateway.dialects.comfyui.uploads import Uploads, uploaded
 from custodes.gateway.dialects.words import said
-from custodes.gateway.door import DOOR, Denial, DeniedError, Handler, Route
+from custodes.gateway.door import DOOR, GENERATOR, Denial, DeniedError, Handler, Route
 from custodes.gateway.guard import Caller, RefusedError, UnableError
 from custodes.gateway.vocabulary import Asked, Picture
 
@@ -112,15 +121,16 @@ class ComfyUI:
     # -- prompts
 
     async def _prompt(self, request: web.Request) -> web.Response:
-        key = _key(request)
+        _known(request)
         given = json_object(await whole(request))
         if not set(given) <= _FIELDS:
             raise GraphError("invalid_prompt", "a field of the request is not known here")
         offer = self._offer(request)
         plan = planned(given.get("prompt"), self.settings.nodes, offer)
         names = (_id(given, "prompt_id") or secrets.token_hex(16), _id(given, "client_id"))
-        asked = Asked(plan.texts, (), plan.names, plan.count)
-        caller = await entered(request, key, _user(request), asked)
+        # What the request is known by has pictures by their names: whose they are is known only with the caller.
+        files = tuple(Picture(each.role, each.name.encode(), f"{each.node}.{each.input}") for each in plan.loaded)
+        caller = await entered(request, _user(request), Asked(plan.texts, files, plan.names, plan.count))
         self.jobs.room(caller.tenant, names[0])
         job = await self._begun(request, caller, plan, (names, _targets(given, plan)))
         await self.sessions.tell(caller.tenant, names[1], self.jobs.status(caller.tenant))
@@ -143,12 +153,12 @@ class ComfyUI:
         return await self.jobs.begin(door, passage, plan, body, names)
 
     def _offer(self, request: web.Request) -> Offer:
-        return Offer(request[DOOR].models, self.settings.folders)
+        return Offer(request[OFFERED], self.settings.folders)
 
     # -- the socket
 
     async def _ws(self, request: web.Request) -> web.StreamResponse:
-        caller = await self._entered(request, _key(request, query=True))
+        caller = await _visited(request, query=True)
         client = request.query.get("clientId") or secrets.token_hex(16)
         if not _ID.fullmatch(client):
             raise DeniedError(Denial.MALFORMED, "this clientId cannot be taken", field="clientId")
@@ -169,7 +179,7 @@ class ComfyUI:
 
     async def _view(self, request: web.Request) -> web.Response:
         """A picture as it was released. ``preview`` and ``channel`` change nothing: nothing here makes a picture of a picture."""
-        caller = await self._entered(request)
+        caller = await _visited(request)
         query = request.query
         filename, subfolder = query.get("filename", ""), query.get("subfolder", "")
         image = self.jobs.file(caller.tenant, query.get("type", "output"), subfolder, filename)
@@ -178,7 +188,7 @@ class ComfyUI:
         return web.Response(body=image.content, content_type=f"image/{image.format}")
 
     async def _history(self, request: web.Request) -> web.Response:
-        caller = await self._entered(request)
+        caller = await _visited(request)
         name = request.match_info.get("id")
         ended = {each: job.history() for each, job in self.jobs.of(caller.tenant).items() if job.last is not None}
         return said(ended if name is None else {each: ended[each] for each in ended if each == name})
@@ -190,7 +200,7 @@ class ComfyUI:
         return web.Response()
 
     async def _queue(self, request: web.Request) -> web.Response:
-        caller = await self._entered(request)
+        caller = await _visited(request)
         jobs = self.jobs.active(caller.tenant)
         running = [job.queued() for job in jobs if job.run.started]
         return said({"queue_running": running, "queue_pending": [job.queued() for job in jobs if not job.run.started]})
@@ -203,7 +213,7 @@ class ComfyUI:
         return web.Response()
 
     async def _interrupt(self, request: web.Request) -> web.Response:
-        caller = await self._entered(request)
+        caller = await _visited(request)
         body = await whole(request)
         name = json_object(body).get("prompt_id") if body else None
         for job in self.jobs.active(caller.tenant):
@@ -212,12 +222,12 @@ class ComfyUI:
         return web.Response()
 
     async def _waiting(self, request: web.Request) -> web.Response:
-        caller = await self._entered(request)
+        caller = await _visited(request)
         return said({"exec_info": {"queue_remaining": len(self.jobs.active(caller.tenant))}})
 
     async def _named(self, request: web.Request) -> tuple[Caller, Sequence[str]]:
         """The runs that a request is about: some, or all. Raises DeniedError."""
-        caller = await self._entered(request)
+        caller = await _visited(request)
         given = json_object(await whole(request))
         names = given.get("delete", [])
         if not set(given) <= {"delete", "clear"} or not isinstance(names, list):
@@ -235,76 +245,70 @@ class ComfyUI:
         return await self._uploaded(request, mask=True)
 
     async def _uploaded(self, request: web.Request, *, mask: bool) -> web.Response:
-        key = _key(request)
+        _known(request)
         if request.content_type != "multipart/form-data":
             raise DeniedError(Denial.MALFORMED, "the body must be multipart/form-data")
         wanted = uploaded(await form(await whole(request), request.headers["Content-Type"]), mask=mask)
-        caller = await self._entered(request, key)
+        caller = await entered(request, _user(request), wanted.asked)
         subfolder, _, name = (await self.uploads.store(request[DOOR], caller, wanted)).rpartition("/")
         return said({"name": name, "subfolder": subfolder, "type": "input"})
 
     # -- what is offered
 
     async def _object_info(self, request: web.Request) -> web.Response:
-        caller = await self._entered(request)
+        caller = await _visited(request)
         answer = await request[DOOR].upstream.exchange("GET", "/object_info")
         if answer.status != 200:
-            raise UnableError("the generator")
+            raise UnableError(GENERATOR)
         try:
             given = json_object(answer.body)
         except DeniedError:
-            raise UnableError("the generator") from None
+            raise UnableError(GENERATOR) from None
         offer, uploads = self._offer(request), self.uploads.names(caller.tenant)
         found = described(given, self.settings.nodes, offer, uploads)
         name = request.match_info.get("node")
         return said(found if name is None else {node: each for node, each in found.items() if node == name})
 
     async def _folders(self, request: web.Request) -> web.Response:
-        await self._entered(request)
+        await _visited(request)
         return said(sorted({"checkpoints", "embeddings", *self.settings.folders}))
 
     async def _folder(self, request: web.Request) -> web.Response:
-        await self._entered(request)
+        await _visited(request)
         folder = request.match_info["folder"]
         if folder not in MODELS | self.settings.folders.keys():
             raise DeniedError(Denial.ROUTE, "there is no such folder here")
         return said(sorted(self._offer(request).of(folder)))
 
     async def _embeddings(self, request: web.Request) -> web.Response:
-        await self._entered(request)
+        await _visited(request)
         return said(sorted(name.rsplit(".", 1)[0] for name in self._offer(request).of("embeddings")))
 
     async def _system_stats(self, request: web.Request) -> web.Response:
         """So much as an interface needs to begin: nothing of the machine."""
-        await self._entered(request)
+        await _visited(request)
         system = {"os": "", "python_version": "", "comfyui_version": "", "embedded_python": False, "argv": []}
         return said({"system": system, "devices": []})
 
     async def _features(self, request: web.Request) -> web.Response:
-        await self._entered(request)
+        await _visited(request)
         return said(_FEATURES)
-
-    async def _entered(self, request: web.Request, key: str = "") -> Caller:
-        return await entered(request, key or _key(request), _user(request), Asked())
 
 
 # -- requests
 
 
-def _key(request: web.Request, *, query: bool = False) -> str:
-    """The key: a bearer's, the password of Basic, or, on the socket, ``?token=``, for clients that can send no headers. Raises DeniedError."""
-    given = request.headers.get("Authorization", "")
-    if not given and query and request.query.get("token"):
-        return request.query["token"]
-    if not given.lower().startswith("basic "):
-        return bearer(request)
-    try:
-        login, _, password = base64.b64decode(given[6:].strip(), validate=True).decode().partition(":")
-    except ValueError:
-        raise DeniedError(Denial.KEY, "the key cannot be read") from None
-    if not (key := password or login):
-        raise DeniedError(Denial.KEY, "a key is needed")
-    return key
+def _known(request: web.Request, *, query: bool = False) -> None:
+    """A bearer's key, the password of Basic or its name alone; on the socket, where clients can send no headers, ``?token=``. Raises DeniedError."""
+    if query and not request.headers.get("Authorization") and "token" in request.query:
+        return known(request, request.query["token"])
+    name, password = basic(request)
+    return known(request, password or name)
+
+
+async def _visited(request: web.Request, *, query: bool = False) -> Caller:
+    _known(request, query=query)
+    return await visited(request, _user(request))
 
 
 def _user(request: web.Request) -> str:

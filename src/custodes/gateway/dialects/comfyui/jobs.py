@@ -26,7 +26,7 @@ from custodes.gateway.dialects.comfyui.events import End, Event, Run, binary, ev
 from custodes.gateway.dialects.comfyui.sessions import Sessions
 from custodes.gateway.dialects.openai_answers import sole_verdict
 from custodes.gateway.dialects.shelf import Shelf
-from custodes.gateway.door import Denial, DeniedError, Door
+from custodes.gateway.door import GENERATOR, Denial, DeniedError, Door
 from custodes.gateway.guard import Passage, RefusedError, Released, UnableError, Withheld
 from custodes.gateway.upstream import UpstreamError
 from custodes.gateway.vocabulary import Asked
@@ -174,10 +174,12 @@ class Jobs:
                 await self._heard(job, socket)
             error = await self._judged(job, door)
         except (TimeoutError, ValueError, aiohttp.ClientError, ConnectionError):
-            error = UnableError("the generator")
+            error = UnableError(GENERATOR)
         except UnableError as unable:
             error = unable
         finally:
+            if isinstance(error, UnableError):
+                door.failed(error.what)
             await socket.close()
             await self._told(job, error)
 
@@ -196,7 +198,7 @@ class Jobs:
     async def _judged(self, job: Job, door: Door) -> RefusedError | UnableError | None:
         """Keep what is released; and say what was not, if anything. Raises UnableError: then nothing is."""
         if job.run.end is not End.SUCCESS:
-            return None if job.run.end is End.INTERRUPTED else UnableError("the generator")
+            return None if job.run.end is End.INTERRUPTED else UnableError(GENERATOR)
         found = await door.guard.release(job.passage, [content for _, content in job.run.pictures])
         shown = [(node, each) for (node, _), each in zip(job.run.pictures, found, strict=True)]
         withheld = [(node, each) for node, each in shown if isinstance(each, Withheld)]
@@ -277,7 +279,7 @@ async def _queued(door: Door, body: Mapping[str, Any]) -> str:
     except DeniedError:
         theirs = None
     if not isinstance(theirs, str) or not theirs:
-        raise UnableError("the generator")
+        raise UnableError(GENERATOR)
     return theirs
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import aiohttp
 
 from custodes.gateway.dialects.bodies import Part, json_object
-from custodes.gateway.door import Denial, DeniedError, Door
+from custodes.gateway.door import GENERATOR, Denial, DeniedError, Door
 from custodes.gateway.guard import Caller, UnableError
 from custodes.gateway.vocabulary import Asked, Picture, PictureRole
 from custodes.sniff import format_of
@@ -46,6 +46,12 @@ class Wanted:
     content: bytes = field(repr=False)
     overwrite: bool
     original: str = field(default="", repr=False)
+
+    @property
+    def asked(self) -> Asked:
+        """What is judged of it before it goes anywhere."""
+        role = PictureRole.MASK if self.original else PictureRole.INIT
+        return Asked(pictures=(Picture(role, self.content, "image"),))
 
 
 @dataclass(slots=True)
@@ -83,7 +89,7 @@ class Uploads:
             raise DeniedError(Denial.MALFORMED, "there is no such picture: upload it first")
         content = await _fetched(door, upload.theirs)
         if hashlib.sha256(content).digest() != upload.sha256:
-            raise UnableError("the generator")
+            raise UnableError(GENERATOR)
         return upload, content
 
     async def store(self, door: Door, caller: Caller, wanted: Wanted) -> str:
@@ -91,8 +97,7 @@ class Uploads:
         kind = format_of(wanted.content)
         if kind not in _ENDINGS:
             raise DeniedError(Denial.MALFORMED, "this is not a picture that can be taken", field="image")
-        role = PictureRole.MASK if wanted.original else PictureRole.INIT
-        passage = await door.guard.admit(caller, Asked(pictures=(Picture(role, wanted.content, "image"),)))
+        passage = await door.guard.admit(caller, wanted.asked)
         written = passage.pictures["image"]
         name = f"{secrets.token_hex(16)}.{_ENDINGS.get(format_of(written) or '', 'png')}"
         if not wanted.original:
@@ -140,11 +145,11 @@ async def _given(door: Door, path: str, name: str, content: bytes, **fields: Any
     form.add_field("image", content, filename=name)
     answer = await door.upstream.exchange("POST", path, data=form)
     if answer.status != 200:
-        raise UnableError("the generator")
+        raise UnableError(GENERATOR)
 
 
 async def _fetched(door: Door, name: str) -> bytes:
     answer = await door.upstream.exchange("GET", "/view", params={"filename": name, "type": "input"})
     if answer.status != 200:
-        raise UnableError("the generator")
+        raise UnableError(GENERATOR)
     return answer.body

@@ -1,10 +1,8 @@
-"""``custodes gateway``: the guarded door in front of a generator, the keys of its tenants, appeals, and the demonstration."""
+"""``custodes gateway`` without a further word: the guarded door itself, and the demonstration of it."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import secrets
 import signal
 import ssl
 import sys
@@ -17,66 +15,49 @@ import click
 import msgspec
 from aiohttp import web
 
-from custodes.cli.options import as_json, config_option, json_option
+from custodes.cli.options import as_json
 from custodes.config import Site, load_site
 from custodes.confine import keep_secrets
 from custodes.durable import exclusive, make_folder
 from custodes.errors import ConfigError, CustodesError, ExitCode, InputError, WorldError
-from custodes.gatehouse import Standing, checked, standing
+from custodes.gatehouse import Standing, checked, equipment_of, standing
 from custodes.gateway.app import Answered
 from custodes.gateway.inspection.detectors import Detector
-from custodes.gateway.people.settings import TenantSettings
 from custodes.gateway.settings import GatewaySettings
+from custodes.jobs import confinement_of
 
-__all__ = ["gateway"]
-
-PATH = click.Path(path_type=Path)
+__all__ = ["check_only", "guard", "heard_site", "show"]
 
 
-@click.group(invoke_without_command=True)
-@click.option("--demo", is_flag=True, help="A demonstration: a harmless generator behind it, key `demo`, model `demo`.")
-@click.option("--listen", default=None, metavar="HOST:PORT", help="Listen here, in place of what is configured.")
-@click.option(
-    "--dir",
-    "directory",
-    type=PATH,
-    default=None,
-    help="Of --demo: where its site is made (default: a temporary folder).",
-)
-@click.option("--check", is_flag=True, help="Check configuration, lists, policy and jail, and exit.")
-@click.option("--unsafe-plain-http", is_flag=True, help="Listen beyond loopback without TLS: a proxy must encrypt.")
-@config_option
-@json_option
-@click.pass_context
-def gateway(
-    context: click.Context,
-    listen: str | None,
-    directory: Path | None,
-    config: str | None,
-    *,
-    demo: bool,
-    check: bool,
-    unsafe_plain_http: bool,
-    json_: bool,
-) -> int:
-    """Guard a generator: screen requests, look at every image before it leaves. Any fault withholds.
-
-    SIGHUP takes new lists and the policy as it is now; SIGTERM ends requests in hand first. Says on standard output where it listens.
-    """
-    if context.invoked_subcommand is not None:
-        return ExitCode.NOTHING_FOUND
+def show(directory: Path | None, listen: str | None, *, json_: bool) -> int:
+    """The demonstration, until a signal."""
     keep_secrets()
-    if demo:
-        # Loaded only here: it draws pictures.
-        from custodes.demo.gateway import demonstration  # noqa: PLC0415
+    # Loaded only here: it draws pictures.
+    from custodes.demo.gateway import demonstration  # noqa: PLC0415
 
-        home = directory or Path(tempfile.mkdtemp(prefix="custodes-gateway-"))
-        return asyncio.run(demonstration(home, lambda site, looks: run(heard(site, listen, True), looks, json_=json_)))
+    home = directory or Path(tempfile.mkdtemp(prefix="custodes-gateway-"))
+    return asyncio.run(demonstration(home, lambda site, looks: run(heard(site, listen, True), looks, json_=json_)))
+
+
+def heard_site(config: str | None, listen: str | None, unsafe_plain_http: bool) -> Site:
+    """The site that is configured, as it will listen, with all that a gateway needs."""
+    keep_secrets()
     site = heard(load_site(config), listen, unsafe_plain_http)
     checked(site)
-    if check:
-        said("checked", site, site.config.gateway.port, json_=json_)
-        return ExitCode.NOTHING_FOUND
+    return site
+
+
+def check_only(site: Site, *, json_: bool) -> int:
+    """Try the certificate, lists, detector, register and jail too, and say that all is there. Nothing is written."""
+    tls_of(site)
+    equipment_of(site, site.config.gateway)
+    confinement_of(site.scan_settings())
+    said("checked", site, site.config.gateway.port, json_=json_)
+    return ExitCode.NOTHING_FOUND
+
+
+def guard(site: Site, *, json_: bool) -> int:
+    """Serve, alone, until a signal."""
     state = site.home / site.config.gateway.state
     make_folder(state)
     try:
@@ -192,26 +173,3 @@ def said(word: str, site: Site, port: int, *, json_: bool) -> None:
     else:
         click.echo(f"{word}: {address}, policy {settings.policy}, {len(settings.tenants)} tenants")
     sys.stdout.flush()
-
-
-@gateway.command("key")
-@click.argument("name")
-@config_option
-@json_option
-def key(name: str, config: str | None, *, json_: bool) -> int:
-    """Make a key for the tenant NAME: printed once, for the tenant; its digest goes into the configuration."""
-    secret = secrets.token_hex(32)
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    try:
-        GatewaySettings(tenants={name: TenantSettings(key_sha256=digest)})
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if config is not None and name in load_site(config).config.gateway.tenants:
-        raise InputError(f"there is a tenant {name} already", hint="to change its key, remove its section first")
-    if json_:
-        as_json({"name": name, "key": secret, "key_sha256": digest})
-        return ExitCode.NOTHING_FOUND
-    click.echo("The key, for the tenant alone. It is stored nowhere and is not shown again:", err=True)
-    click.echo(secret)
-    click.echo(f'\n[gateway.tenants.{name}]\nkey_sha256 = "{digest}"')
-    return ExitCode.NOTHING_FOUND

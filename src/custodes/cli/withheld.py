@@ -1,0 +1,146 @@
+"""Withheld images, as ``custodes open`` tells them to the authority: what they are, and never the image.
+
+Promises that no image is written unless its reader says in so many words that they may hold it, and then under a name that nothing in the file chose, for
+its owner alone. Whoever knows a recipient can seal to it, so all that is told is printed as text and nothing of it is a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from custodes.cli.options import as_json, printable
+from custodes.durable import make_folder, replace_file
+from custodes.errors import ExitCode, InputError
+from custodes.gateway.evidence import SUFFIX, Header, read_withheld
+from custodes.handover.cybertipline.withheld import Withheld
+
+__all__ = ["Extract", "is_withheld", "open_withheld_files"]
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Where images are written, if anywhere. Raises InputError unless its reader may hold them."""
+
+    folder: Path | None
+    may_hold: bool
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and not self.may_hold:
+            raise InputError(
+                "withheld images are written only for those whom the law lets hold them",
+                hint="if you are such an authority: --unsafe-may-hold-images",
+            )
+        if self.folder is None and self.may_hold:
+            raise InputError("there is no folder to write images to", hint="name it: --extract DIR")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """One of them."""
+
+    header: Header
+    told: Withheld
+    content: bytes = field(repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """Of the image as it is there."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the image is there and has the digests that are told."""
+        md5 = hashlib.md5(self.content, usedforsecurity=False).hexdigest()
+        found = {"sha256": self.sha256, "md5": md5}
+        told = self.told.digests
+        return bool(self.content and told) and all(found.get(kind) == value for kind, value in told.items())
+
+
+def is_withheld(path: Path) -> bool:
+    """By its name."""
+    return path.name.endswith(SUFFIX)
+
+
+def open_withheld_files(paths: Sequence[Path], secret: str, extract: Extract, *, json_: bool) -> int:
+    """Open, tell and, if that is asked for, write one after the other: there is one image in memory. Raises InputError for the first that cannot be opened."""
+    for path in paths:
+        each = _opened(path, secret)
+        written = _written(each, extract)
+        if json_:
+            as_json(_in_json(each))
+            continue
+        click.echo("\n".join(_lines(each)))
+        click.echo(f"  wrote        {printable(str(written))}\n" if written else "")
+    if not json_:
+        click.echo(f"{len(paths):,} withheld {'image' if len(paths) == 1 else 'images'}, none of them shown")
+    return ExitCode.FOUND
+
+
+def _opened(path: Path, secret: str) -> Opened:
+    """Raises InputError, naming the file."""
+    try:
+        header, told = read_withheld(path.read_bytes(), secret)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}", hint=error.hint) from error
+    return Opened(header, told, told.file.content if told.file else b"")
+
+
+def _written(each: Opened, extract: Extract) -> Path | None:
+    """The image by its own digest, with no suffix that a viewer would open."""
+    if extract.folder is None or not each.content:
+        return None
+    make_folder(extract.folder)
+    path = extract.folder / f"{each.sha256}.bin"
+    replace_file(path, each.content, mode=0o600)
+    return path
+
+
+def _in_json(each: Opened) -> dict[str, object]:
+    told = each.told
+    return {
+        "id": told.id,
+        "found_at": told.found_at,
+        "rule": each.header.rule,
+        "stage": each.header.stage,
+        "decision": told.decision,
+        "meaning": told.meaning,
+        "exact": told.exact,
+        "matches": told.matches,
+        "digests": told.digests,
+        "digests_agree": each.agrees,
+        "size_bytes": len(each.content),
+        "generated": told.file.generated if told.file else None,
+        "user": told.user,
+        "service": told.service,
+        "tool": told.tool,
+        "demo": told.demo,
+        "viewed_by_a_person": told.viewed_by_a_person,
+    }
+
+
+def _lines(each: Opened) -> Iterator[str]:
+    """What a reader wants first. Whatever a name may hold, it prints as text."""
+    told = each.told
+    made = "made by a generator" if told.file and told.file.generated else "given by a user"
+    lines = {
+        "found": f"{told.found_at} by {told.tool}, {told.service}; viewed by a person: no",
+        "stage": f"{each.header.stage}: {made}",
+        "meaning": told.meaning,
+        "image": f"{len(each.content):,} bytes, {'as its digests say' if each.agrees else 'NOT as its digests say'}",
+        "user": f"{told.user.identifier} of {told.user.service}" if told.user else "",
+        "demo": "a demonstration: this must not be taken for a real one" if told.demo else "",
+        **told.digests,
+    }
+    yield printable(f"withheld {told.id} ({told.decision}: {each.header.rule})")
+    yield from (printable(f"  {label:<12} {text}") for label, text in lines.items() if text)
+    for match in told.matches:
+        near = f", {match.distance_bits} bits away ({match.form})" if match.kind == "pdq" else ""
+        category = match.category or "not given"
+        yield printable(f"  matches      {match.list} entry {match.entry}, {match.kind}{near}, category {category}")
