@@ -71,4 +71,4 @@ def _told(changed: Register, done: str, *, json_: bool) -> None:
         as_json({"people": len(changed)})
         return
     click.echo(f"{done}; {len(changed):,} people in the register")
-    click.echo("  a running gateway takes it when it is started again", err=True)
+    click.echo("  a running gateway takes it at SIGHUP, or when it is started again", err=True)
