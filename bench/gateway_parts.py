@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,8 +100,9 @@ def checks_of(which: str, config: str) -> Iterator[tuple[Admitting, Checks]]:
     equipment = Equipment(site.examiner(), (detector,))
     decoders = decoders_for(equipment, 2)
     decoders.start()
-    home = Path(config).parent / "gateway"
-    home.mkdir(exist_ok=True)
+    home = Path(config).parent / f"gateway-{which}"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
     ledger = SqliteLedger(home / "ledger.db")
     tenant = TenantSettings(key_sha256=KEY, requests_per_minute=MANY, images_per_day=MANY)
     people = People(ledger, PeopleSettings(tenants={"bench": tenant}), Means(site.run_key()))
