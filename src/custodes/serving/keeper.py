@@ -98,7 +98,8 @@ class Keeper:
         for each in [each for each in self._retired if each.ends_at <= now]:
             self._end(each)
         for key, _ in self._selector.select(max(0.0, min(self._look_at, now + RESTART_S) - now)):
-            key.data()
+            if self._selector.get_map().get(key.fd) is key:  # not ended by an event before it in this turn
+                key.data()
 
     # -- matchers
 
@@ -196,10 +197,11 @@ class Keeper:
                 send(process.stdin.fileno(), hello)
         try:
             with process:
-                yield process
-                process.kill()
+                try:
+                    yield process
+                finally:
+                    process.kill()  # before it is waited for, whatever ended the service
         finally:
-            process.kill()
             self._control.close()
             self._selector.close()
 
