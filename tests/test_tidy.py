@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "channel": {"errors"},
     "confine": {"errors"},
     "durable": {"errors"},
+    "tls": {"errors"},
     "crypto": {"errors"},
     "attest": {"errors", "model", "crypto"},
     "digests": {"model", "native"},
@@ -55,6 +56,7 @@ ARROWS: dict[str, set[str]] = {
     "authorities": {"errors", "model", "durable", "crypto", "services", "lists", "bundles"},
     "examine": {"errors", "model", "policy", "lists"},
     "serving": {
+        "tls",
         "errors",
         "model",
         "channel",
@@ -203,6 +205,7 @@ ARROWS: dict[str, set[str]] = {
     },
     "demo": {"errors", "model", "lists", "config", "jobs", "decoding", "gateway", "pictures", "similar"},
     "cli": {
+        "tls",
         "errors",
         "model",
         "native",

@@ -25,6 +25,7 @@ from custodes.attest.statement import (
     Subject,
     Text,
     Tool,
+    moment_of,
 )
 from custodes.attest.verification import AHEAD_MAX, Check
 from custodes.crypto.dsse import is_document, verify
@@ -135,10 +136,7 @@ class GatewayPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @property
     def signed_at(self) -> datetime:
         """When it was signed, by the signer's clock."""
-        at = datetime.fromisoformat(self.signed)
-        if at.tzinfo is None:
-            raise ValueError("a time has no offset from UTC")
-        return at
+        return moment_of(self.signed)
 
 
 class GatewayStatement(

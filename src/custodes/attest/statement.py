@@ -32,6 +32,7 @@ __all__ = [
     "Subject",
     "Tool",
     "counted",
+    "moment_of",
 ]
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -206,11 +207,12 @@ class Examination(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ValueError("a commitment is to all rows")
         if self.cleaned and (not self.complete or self.cleaned.rows != self.rows):
             raise ValueError("what was written again had other rows")
-        if _time(self.began) > _time(self.signed):
+        if moment_of(self.began) > moment_of(self.signed):
             raise ValueError("it was signed before it began")
 
 
-def _time(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
+    """The time that a card tells. Raises ValueError where it has no offset from UTC."""
     told = datetime.fromisoformat(text)
     if told.tzinfo is None:
         raise ValueError("a time has no offset from UTC")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from pathlib import Path
 
@@ -13,17 +12,17 @@ from custodes.attest.page import PAGE_NAME, page_bytes
 from custodes.attest.verification import Check
 from custodes.cli.inputs import bounded
 from custodes.cli.options import as_json, config_option, config_unused, json_option, printable
-from custodes.config import Site, load_site
+from custodes.config import load_site
 from custodes.crypto.keys import VerifierKey
 from custodes.durable import replace_file
 from custodes.errors import ConfigError, ExitCode, InputError
 from custodes.logged import Evidence, audited, default_memory
 from custodes.logs import Published, Renamed, SiteLog, list_entries, proof_path, read_policy, witness_of
 from custodes.office import Office
+from custodes.tls import server_context
 from custodes.transparency.entries import CustodyEntry, Entry, KeyEntry, card_entry
 from custodes.transparency.memory import Memory
 from custodes.transparency.notes import Cosigner
-from custodes.transparency.settings import WitnessSettings
 from custodes.transparency.witness_web import Listen, serve
 from custodes.verifying import verify_either
 
@@ -163,7 +162,9 @@ def key(origin: str, config: str | None, *, json_: bool) -> int:
 def witness(listen: str, config: str | None, *, unsafe_plain_http: bool, json_: bool) -> int:
     """Sign others' logs, if each goes on from what was signed last, until stopped. Says on standard output where it listens."""
     site = load_site(config)
-    where = Listen.parse(listen, tls_context(site))
+    certified = site.config.log.witness
+    tls = server_context(certified.tls_certificate, certified.tls_key, site.home)
+    where = Listen.parse(listen, tls)
     if where.tls is None and not where.loopback and not unsafe_plain_http:
         raise ConfigError(
             f"{where.host} can be reached from outside, and there is no TLS",
@@ -186,23 +187,6 @@ def checked(path: Path, own: VerifierKey) -> bytes:
     if failed := [each for each in verify_either(data, [own]).checks if each.state == "failed"]:
         raise InputError(f"{path} is no card of this site: {failed[0].means}", hint="nothing was put into the log")
     return data
-
-
-def tls_context(site: Site) -> ssl.SSLContext | None:
-    """The witness's certificate; None where none is configured. Raises ConfigError."""
-    settings: WitnessSettings = site.config.log.witness
-    if not settings.tls_certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    files = (site.home / settings.tls_certificate, site.home / settings.tls_key)
-    try:
-        context.load_cert_chain(*files, password="")  # a key with a password is refused, not asked for
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            "tls_certificate and tls_key cannot be loaded", hint="PEM files, readable, that belong together"
-        ) from error
-    return context
 
 
 def told(each: Check) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import signal
 import sys
 
@@ -12,6 +10,7 @@ import msgspec
 
 from custodes.channel import Frames, receive, send
 from custodes.cli.options import as_json, config_option, json_option
+from custodes.cli.tenants import new_key
 from custodes.config import Site, load_site
 from custodes.confine import die_with_parent, keep_secrets
 from custodes.durable import exclusive
@@ -23,6 +22,7 @@ from custodes.serving.keeper import Keeper, Service
 from custodes.serving.messages import FrontHello, Listening, MatcherHello, Ready
 from custodes.serving.mishaps import tell_crash
 from custodes.serving.settings import ServeSettings, Tenant
+from custodes.tls import server_context
 
 __all__ = ["matcher", "serve"]
 
@@ -80,11 +80,8 @@ def front_settings(site: Site, unsafe_plain_http: bool) -> ServeSettings:
 
 def checked(site: Site, hello: FrontHello) -> None:
     """Everything that can be refused before the first request: no authority, no list, no certificate, no jail."""
-    # Loaded only here: the matcher, which starts from this module, has no use for a web server.
-    from custodes.serving.front import tls_context  # noqa: PLC0415
-
     site.recipients()
-    tls_context(hello.settings)
+    server_context(hello.settings.tls_certificate, hello.settings.tls_key)
     site.lists_used()
     confinement_of(site.scan_settings(unsafe_no_jail=hello.unsafe_no_jail))
 
@@ -106,14 +103,8 @@ def tell_ready(site: Site, listening: Listening, word: str, *, json_: bool) -> N
 @json_option
 def key(name: str, config: str | None, *, json_: bool) -> int:
     """Make a key for the tenant NAME: printed once, for the tenant; its digest goes into the configuration."""
-    secret = secrets.token_hex(32)
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    try:
-        ServeSettings(tenants={name: Tenant(key_sha256=digest)})
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if config is not None and name in load_site(config).config.serve.tenants:
-        raise InputError(f"there is a tenant {name} already", hint="to change its key, remove its section first")
+    there = load_site(config).config.serve.tenants if config is not None else ()
+    secret, digest = new_key(name, lambda digest: ServeSettings(tenants={name: Tenant(key_sha256=digest)}), there)
     if json_:
         as_json({"name": name, "key": secret, "key_sha256": digest})
         return ExitCode.NOTHING_FOUND

@@ -24,6 +24,7 @@ __all__ = [
     "Section",
     "Told",
     "about",
+    "after_about",
     "coverage",
     "detectors",
     "files",
@@ -249,3 +250,20 @@ def verifying(card: Card) -> Section:
 
 def _rows(rows: int, whole: int) -> str:
     return f"{count_of(rows, 'row')}, {percent(rows, whole)}"
+
+
+def after_about(card: Card) -> tuple[Section | None, ...]:
+    """All that is said after what the card is about, in the order in which people read it."""
+    return (
+        shows_not(card),
+        outcomes(card),
+        matches(card),
+        coverage(card),
+        written(card),
+        lists(card),
+        detectors(card),
+        reasons(card),
+        work(card),
+        files(card),
+        verifying(card),
+    )

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from custodes.model import OutcomeName
 from custodes.rendering import content
 from custodes.rendering.card import Card
-from custodes.rendering.content import Fact, Line, Section, Told
+from custodes.rendering.content import Fact, Line, Told
 from custodes.scan import plots
 from custodes.scan.wording import count, count_of, percent, visible
 
@@ -25,7 +25,7 @@ __all__ = ["as_page"]
 
 def as_page(card: Card) -> str:
     """The page, as text to be written in UTF-8."""
-    style, sections = _source("card.css"), _sections(card)
+    style, sections = _source("card.css"), content.after_about(card)
     page: str = (
         _environment()
         .get_template("card.html.j2")
@@ -43,22 +43,6 @@ def as_page(card: Card) -> str:
         )
     )
     return page
-
-
-def _sections(card: Card) -> tuple[Section | None, ...]:
-    return (
-        content.shows_not(card),
-        content.outcomes(card),
-        content.matches(card),
-        content.coverage(card),
-        content.written(card),
-        content.lists(card),
-        content.detectors(card),
-        content.reasons(card),
-        content.work(card),
-        content.files(card),
-        content.verifying(card),
-    )
 
 
 def _figures(card: Card) -> list[tuple[str, str, str]]:

@@ -21,20 +21,7 @@ COLUMNS: Final = 100
 
 def as_text(card: Card) -> str:
     """All that the card says."""
-    sections = (
-        content.about(card),
-        content.shows_not(card),
-        content.outcomes(card),
-        content.matches(card),
-        content.coverage(card),
-        content.written(card),
-        content.lists(card),
-        content.detectors(card),
-        content.reasons(card),
-        content.work(card),
-        content.files(card),
-        content.verifying(card),
-    )
+    sections = (content.about(card), *content.after_about(card))
     first, *rest = (section for section in sections if section)
     notes = [line for note in card.notes for line in _filled(visible(note, content.SENTENCE_CHARS_MAX), "  ", "! ")]
     if notes:

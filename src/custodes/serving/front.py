@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from custodes.channel import Frames, receive, send
 from custodes.confine import confine_carrier
 from custodes.decoding import JailSettings
-from custodes.errors import ConfigError, CustodesError, WorldError
+from custodes.errors import CustodesError, WorldError
 from custodes.serving.asking import Matchers
 from custodes.serving.images import Decoders
 from custodes.serving.messages import FrontHello, Listening
@@ -30,8 +30,9 @@ from custodes.serving.metrics import Metrics
 from custodes.serving.mishaps import tell_crash
 from custodes.serving.routes import Routes, problem
 from custodes.serving.settings import ServeSettings
+from custodes.tls import server_context
 
-__all__ = ["Door", "main", "tls_context"]
+__all__ = ["Door", "main"]
 
 LINGER_S = 1.0
 """How long a request that was refused half-way is read on, so that its sender gets to read why."""
@@ -93,23 +94,6 @@ class Door(web.Server):
         )
 
 
-def tls_context(settings: ServeSettings) -> ssl.SSLContext | None:
-    """The certificate, loaded; None where none is configured. Raises ConfigError."""
-    if not settings.tls_certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(
-            settings.tls_certificate, settings.tls_key, password=""
-        )  # a key with a password is refused, not asked for
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            "tls_certificate and tls_key cannot be loaded", hint="PEM files, readable, that belong together"
-        ) from error
-    return context
-
-
 def bound(host: str, port: int) -> socket.socket:
     """A listening socket. Raises WorldError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -157,7 +141,7 @@ def main() -> None:
     try:
         jail = JailSettings(decoders=settings.decoders, unsafe_no_jail=hello.unsafe_no_jail)
         decoders = Decoders(hello.image, jail)
-        tls = tls_context(settings)
+        tls = server_context(settings.tls_certificate, settings.tls_key)
         sockets = [bound(settings.host, settings.port)]
         if settings.metrics_port:
             sockets.append(bound("127.0.0.1", settings.metrics_port))

@@ -25,6 +25,7 @@ from custodes.gateway.app import Answered
 from custodes.gateway.inspection.detectors import Detector
 from custodes.gateway.settings import GatewaySettings
 from custodes.jobs import confinement_of
+from custodes.tls import server_context
 
 __all__ = ["check_only", "guard", "heard_site", "show"]
 
@@ -143,19 +144,9 @@ async def served(
 
 
 def tls_of(site: Site) -> ssl.SSLContext | None:
-    """The certificate, loaded; None where none is configured."""
+    """The gateway's certificate, loaded."""
     settings = site.config.gateway
-    if not settings.tls_certificate:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(site.home / settings.tls_certificate, site.home / settings.tls_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            "tls_certificate and tls_key cannot be loaded", hint="PEM files, readable, that belong together"
-        ) from error
-    return context
+    return server_context(settings.tls_certificate, settings.tls_key, site.home)
 
 
 def log_line(line: Answered) -> None:

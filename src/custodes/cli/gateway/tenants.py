@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
-
 import click
 
 from custodes.cli.options import as_json, config_option, json_option
+from custodes.cli.tenants import new_key
 from custodes.config import load_site
-from custodes.errors import ExitCode, InputError
+from custodes.errors import ExitCode
 from custodes.gateway.people.settings import TenantSettings
 from custodes.gateway.settings import GatewaySettings
 
@@ -22,14 +20,10 @@ __all__ = ["key"]
 @json_option
 def key(name: str, config: str | None, *, json_: bool) -> int:
     """Make a key for the tenant NAME: printed once, for the tenant; its digest goes into the configuration."""
-    secret = secrets.token_hex(32)
-    digest = hashlib.sha256(secret.encode()).hexdigest()
-    try:
-        GatewaySettings(tenants={name: TenantSettings(key_sha256=digest)})
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    if config is not None and name in load_site(config).config.gateway.tenants:
-        raise InputError(f"there is a tenant {name} already", hint="to change its key, remove its section first")
+    there = load_site(config).config.gateway.tenants if config is not None else ()
+    secret, digest = new_key(
+        name, lambda digest: GatewaySettings(tenants={name: TenantSettings(key_sha256=digest)}), there
+    )
     if json_:
         as_json({"name": name, "key": secret, "key_sha256": digest})
         return ExitCode.NOTHING_FOUND
