@@ -44,6 +44,7 @@ from custodes.scan.similar_runs import (
     sweep_unchosen,
 )
 from custodes.scan.summary import json_line
+from custodes.scan.supply import Listed
 from custodes.similar.reading import Reading
 from custodes.similar.vectors import load_vectors
 from custodes.similar.versions import Versions
@@ -136,7 +137,7 @@ class Job:
                 shelf=shelf.descriptors,
                 model=self.model,
             )
-            return run_jobs(LocalPool(WORKER, hello), self.todo, watch)
+            return run_jobs(LocalPool(WORKER, hello), Listed(self.todo), watch)
         finally:
             shelf.close()
 

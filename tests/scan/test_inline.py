@@ -20,6 +20,7 @@ from custodes.scan.pool import Inline
 from custodes.scan.run import ScanPlan, manifest_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardJob, ShardTools, process_shard
+from custodes.scan.supply import Listed
 from custodes.sources.base import SourceOptions
 
 SEEN, REMEMBERED = b"umbrella as it is now", b"umbrella as it was"
@@ -68,7 +69,7 @@ def entry(data: bytes, role: Role = Role.CONFIRMED) -> Entry:
 def test_bytes_that_do_not_decode_are_still_compared_exactly(tmp_path: Path) -> None:
     answers = {"http://a.test/": bytes_seen(SEEN), "http://b.test/": Carried(batch=0, key=0, reason=Reason.DNS)}
     tools = tools_for(tmp_path, [entry(SEEN)], answers)
-    result = run_jobs(Inline(lambda job: process_shard(job, tools)), [ShardJob(0)])
+    result = run_jobs(Inline(lambda job: process_shard(job, tools)), Listed([ShardJob(0)]))
     assert result.committed == 1
     counts = tools.run.counts()
     assert counts.reasons == {Reason.BROKEN: 1, Reason.DNS: 1, Reason.NO_URL: 1}

@@ -11,7 +11,7 @@ import os
 import selectors
 import subprocess
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -22,10 +22,13 @@ from custodes.channel import Frames, send
 from custodes.errors import WorldError
 from custodes.model import Reason
 from custodes.scan.shard import ShardJob, ShardReport
+from custodes.scan.supply import Supply
 
 __all__ = ["Event", "Executor", "Failure", "Hello", "Inline", "LocalPool", "Report", "Started", "Tick", "WorkerMessage"]
 
 DEATHS_MAX: Final = 3
+LOOK_AGAIN_S: Final = 0.2
+"""A supply that has nothing now is asked again after so long."""
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -78,8 +81,8 @@ Event = Tick | Report | Failure
 class Executor(Protocol):
     """Works jobs somewhere and says what became of each, exactly once, besides ticks."""
 
-    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
-        """Events until every job is reported or failed, or one failure is fatal."""
+    def run(self, supply: Supply) -> Iterator[Event]:
+        """Events until the supply is finished and every job reported or failed, or one failure is fatal."""
         ...
 
 
@@ -97,9 +100,11 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # its death is noticed on the other pipe
             send(self.process.stdin.fileno(), job)
 
-    def settled(self, shard: int) -> None:
-        self.jobs.pop(shard, None)
+    def settled(self, shard: int) -> bool:
+        """Whether the shard was one of its jobs. It is not any more."""
+        job = self.jobs.pop(shard, None)
         self.alone = self.alone and bool(self.jobs)
+        return job is not None
 
 
 class LocalPool:
@@ -111,52 +116,58 @@ class LocalPool:
         self._selector = selectors.DefaultSelector()
         self._alive: list[_Worker] = []
         self._deaths: dict[int, int] = {}
+        self._again: deque[ShardJob] = deque()
 
-    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
+    def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; see ``Executor``."""
-        waiting = deque(jobs)
         try:
-            for _ in range(min(self._hello.workers, len(waiting))):
-                self._start()
-            self._hand_out(waiting)
-            while waiting or any(worker.jobs for worker in self._alive):
-                for event in self._wait(waiting):
+            self._hand_out(supply)
+            while self._again or not supply.finished or any(worker.jobs for worker in self._alive):
+                for event in self._wait(supply):
                     yield event
                     if isinstance(event, Failure) and event.fatal:
                         return
-                self._hand_out(waiting)
+                self._hand_out(supply)
         finally:
             self.close()
 
-    def _wait(self, waiting: deque[ShardJob]) -> Iterator[Event]:
-        for key, _ in self._selector.select():
+    def _wait(self, supply: Supply) -> Iterator[Event]:
+        for key, _ in self._selector.select(None if supply.finished else LOOK_AGAIN_S):
             worker: _Worker = key.data
             data = os.read(key.fd, 1 << 18)
             if not data:
-                yield from self._bury(worker, waiting)
+                yield from self._bury(worker, supply)
                 continue
             for message in worker.frames.feed(data):
                 if isinstance(message, Report):
-                    worker.settled(message.report.shard)
+                    self._settle(worker, message.report.shard, supply)
                 elif isinstance(message, Failure):
-                    worker.settled(message.shard)
+                    self._settle(worker, message.shard, supply)
                 if not isinstance(message, Started):
                     yield message
 
-    def _hand_out(self, waiting: deque[ShardJob]) -> None:
-        """The next job to the worker that has fewest, until all slots are taken.
+    def _settle(self, worker: _Worker, shard: int, supply: Supply) -> None:
+        if worker.settled(shard):
+            supply.settled(shard)
 
-        One that a worker died with before goes alone, so that its neighbours are not blamed for it.
+    def _hand_out(self, supply: Supply) -> None:
+        """Jobs to the workers that have fewest, until all slots are taken. Workers are started as there is something for them to do.
+
+        A job that a worker died with before goes alone, so that its neighbours are not blamed for it.
         """
-        while waiting:
-            free = [worker for worker in self._alive if len(worker.jobs) < self._hello.slots and not worker.alone]
-            worker = min(free, key=lambda worker: len(worker.jobs), default=None)
-            alone = waiting[0].shard in self._deaths
-            if worker is None or (alone and worker.jobs):
+        while (free := self._free(alone=bool(self._again))) or len(self._alive) < self._hello.workers:
+            job = self._again.popleft() if self._again else supply.take()
+            if job is None:
                 return
-            worker.give(waiting.popleft(), alone=alone)
+            if len(self._alive) < self._hello.workers and all(worker.jobs for worker in free):
+                free.append(self._start())
+            min(free, key=lambda worker: len(worker.jobs)).give(job, alone=job.shard in self._deaths)
 
-    def _bury(self, worker: _Worker, waiting: deque[ShardJob]) -> Iterator[Event]:
+    def _free(self, *, alone: bool) -> list[_Worker]:
+        slots = 1 if alone else self._hello.slots
+        return [worker for worker in self._alive if len(worker.jobs) < slots and not worker.alone]
+
+    def _bury(self, worker: _Worker, supply: Supply) -> Iterator[Event]:
         self._stop(worker)
         if not worker.jobs:
             hint = "see the messages above; free memory and start again"
@@ -165,14 +176,13 @@ class LocalPool:
         for job in worker.jobs.values():
             self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
             if self._deaths[job.shard] < DEATHS_MAX:
-                waiting.appendleft(job)
+                self._again.appendleft(job)
                 continue
+            supply.settled(job.shard)
             hint = "the machine may be out of memory: use fewer --workers; start the same command again to try the shard once more"
             yield Failure("WorldError", f"shard {job.shard} ended {DEATHS_MAX} workers", hint, 3, shard=job.shard)
-        if waiting:
-            self._start()
 
-    def _start(self) -> None:
+    def _start(self) -> _Worker:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, constant arguments
             self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=tuple(self._hello.shelf.values())
         )
@@ -185,6 +195,7 @@ class LocalPool:
             raise WorldError("a scan worker could not be started", hint="see the messages above") from error
         self._alive.append(worker)
         self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        return worker
 
     def _stop(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
@@ -209,7 +220,8 @@ class Inline:
     def __init__(self, work: Any) -> None:
         self._work = work
 
-    def run(self, jobs: Iterable[ShardJob]) -> Iterator[Event]:
+    def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; errors rise."""
-        for job in jobs:
+        while (job := supply.take()) is not None:
             yield Report(self._work(job))
+            supply.settled(job.shard)

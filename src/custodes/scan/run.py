@@ -15,6 +15,7 @@ from custodes.model import REASONS, OutcomeName, Reason
 from custodes.scan.pool import Event, Executor, Failure
 from custodes.scan.settings import ScanSettings, without_pace
 from custodes.scan.shard import ShardJob
+from custodes.scan.supply import Supply
 from custodes.sources.base import Plan, ShardSpec, SourceOptions
 from custodes.sources.source import plan as plan_source
 
@@ -135,13 +136,11 @@ def has_any(record: ShardRecord, reasons: Sequence[Reason]) -> bool:
     return any(record.reasons.get(reason) for reason in reasons)
 
 
-def run_jobs(
-    executor: Executor, jobs: Sequence[ShardJob], watch: Callable[[Event], None] = lambda _event: None
-) -> ScanResult:
+def run_jobs(executor: Executor, supply: Supply, watch: Callable[[Event], None] = lambda _event: None) -> ScanResult:
     """Have jobs worked; every event is shown to ``watch``. Shards that fail are listed, not raised: the others go on."""
     result = ScanResult()
     began = time.monotonic()
-    for event in executor.run(jobs):
+    for event in executor.run(supply):
         watch(event)
         if isinstance(event, Failure):
             result.failures.append(event)
