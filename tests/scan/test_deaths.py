@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -57,6 +58,11 @@ def children(pid: int) -> Iterator[tuple[int, str]]:
         found = [(child, line) for child, parent, line in rows if parent in of and child not in below]
         yield from found
         below = below | {child for child, _ in found}
+
+
+def ready_carriers(pid: int) -> list[int]:
+    """The carriers below a process that are past their imports: until then Python has its own words for an interrupt."""
+    return [child for child, line in children(pid) if "carrier.process" in line and any(children(child))]
 
 
 def kill_one(pid: int, rng: random.Random, carriers_left: int) -> str:
@@ -175,11 +181,15 @@ def test_an_interrupt_stops_a_scan_with_a_word_and_the_next_one_ends_it(world: W
     fixed = ["--config", world.config, LOOPBACK, "--workers", "2", "--quiet"]
     argv = [sys.executable, "-m", "custodes.cli.main", "scan", str(world.demo.links), "--run", str(path), *fixed]
     with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while not any("custodes.carrier.process" in line for _, line in children(process.pid)) or not path.exists():
+        while len(carriers := ready_carriers(process.pid)) < 2:
             time.sleep(0.05)
-        time.sleep(1.5)  # past its imports: until then Python has its own words for an interrupt
+        for carrier in carriers:  # held: on a busy machine the scan would end before it is interrupted
+            os.kill(carrier, signal.SIGSTOP)
         second = run("scan", world.demo.links, "--run", path, *fixed)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        for carrier in carriers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(carrier, signal.SIGCONT)
         err = process.communicate(timeout=60)[1]
     assert (second.code, "is in use by another custodes process" in second.err) == (2, True)
     assert (process.returncode, err.strip()) == (
