@@ -212,7 +212,7 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
         upstream = await stack.enter_async_context(_upstream(site, settings))
         stack.callback(asyncio.create_task(people.forgetting()).cancel)
         door = Door(people, Guard(checks), upstream, frozenset(settings.upstream.models), metrics)
-        limits = AppLimits(settings.body_bytes_max, settings.requests_max, settings.drain_s)
+        limits = AppLimits(settings.body_bytes_max, settings.requests_max, settings.drain_s, settings.listeners_max)
 
         def answered(line: Answered) -> None:
             metrics.answered(line.route, line.status, line.seconds)

@@ -22,7 +22,18 @@ import msgspec
 from aiohttp import web
 
 from custodes.gateway.dialects.words import denied, failed, said
-from custodes.gateway.door import DOOR, GENERATOR, REQUEST_ID, WARNED, Denial, DeniedError, Dialect, Door, Handler
+from custodes.gateway.door import (
+    DOOR,
+    GENERATOR,
+    REQUEST_ID,
+    WARNED,
+    Denial,
+    DeniedError,
+    Dialect,
+    Door,
+    Handler,
+    Route,
+)
 from custodes.gateway.guard import RefusedError, UnableError
 from custodes.gateway.upstream import UpstreamError
 
@@ -46,6 +57,7 @@ class AppLimits:
     body_bytes_max: int = 100 << 20
     requests_max: int = 256
     drain_s: float = 30.0
+    listeners_max: int = 1024
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +89,11 @@ class Gateway:
         self._door, self._limits, self._tell = door, limits, tell
         self._draining = False
         self._in_flight: set[asyncio.Task[object]] = set()
+        self._listening: set[asyncio.Task[object]] = set()
         self.app = web.Application(middlewares=[self._through], client_max_size=limits.body_bytes_max)
         for dialect in dialects:
             for route in dialect.routes():
-                self.app.router.add_route(route.method, route.path, self._spoken(dialect, route.handler))
+                self.app.router.add_route(route.method, route.path, self._spoken(dialect, route))
         self.app.router.add_route("GET", HEALTH, self._health)
         self.app.router.add_route("GET", READY, self._ready)
         self.app.on_response_prepare.append(_prepared)
@@ -97,7 +110,7 @@ class Gateway:
     async def drain(self) -> None:
         """Take no new requests; let those in flight end, and cancel them when that takes too long."""
         self._draining = True
-        waiting = self._in_flight - {asyncio.current_task()}
+        waiting = (self._in_flight | self._listening) - {asyncio.current_task()}
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=self._limits.drain_s)
             for task in late:
@@ -117,14 +130,14 @@ class Gateway:
         finally:
             self._tell(_answered(request, status, time.monotonic() - began))
 
-    def _spoken(self, dialect: Dialect, handler: Handler) -> Handler:
+    def _spoken(self, dialect: Dialect, route: Route) -> Handler:
         """The handler, and its noes in the dialect's words."""
 
         async def answer(request: web.Request) -> web.StreamResponse:
             request[_SPOKEN] = dialect
             try:
-                with self._room():
-                    return await handler(request)
+                with self._room(listens=route.listens):
+                    return await route.handler(request)
             except asyncio.CancelledError:
                 if (ended := request[DOOR].people.flights.ended()) is None:
                     raise
@@ -143,19 +156,22 @@ class Gateway:
         return answer
 
     @contextmanager
-    def _room(self) -> Iterator[None]:
-        """One of the places for requests in flight. Raises DeniedError."""
+    def _room(self, *, listens: bool) -> Iterator[None]:
+        """One of the places for requests in flight, or for who listens. Raises DeniedError."""
+        taken, most = self._in_flight, self._limits.requests_max
+        if listens:
+            taken, most = self._listening, self._limits.listeners_max
         if self._draining:
             raise DeniedError(Denial.DRAINING, "the gateway is stopping: ask another one", retry_after_s=1)
-        if len(self._in_flight) >= self._limits.requests_max:
+        if len(taken) >= most:
             raise DeniedError(Denial.RATE, "too many requests at once: ask again", retry_after_s=1)
         task = asyncio.current_task()
         assert task is not None
-        self._in_flight.add(task)
+        taken.add(task)
         try:
             yield
         finally:
-            self._in_flight.discard(task)
+            taken.discard(task)
 
     async def _health(self, _: web.Request) -> web.Response:
         return said({"status": "ok"})

@@ -155,6 +155,8 @@ class Route(NamedTuple):
     method: str
     path: str
     handler: Handler
+    listens: bool = False
+    """A connection that stays open for what there is to hear. It has a place of its own and takes none of the requests'."""
 
 
 class Dialect(Protocol):

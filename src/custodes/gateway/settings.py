@@ -106,6 +106,8 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Greatest request."""
     requests_max: Annotated[int, Meta(ge=1, le=100_000)] = 256
     """Requests in hand at once; for more the answer is 429."""
+    listeners_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_024
+    """Connections at once that only listen (ComfyUI's websocket); for more the answer is 429."""
     drain_s: Annotated[float, Meta(ge=0, le=3_600)] = 30.0
     """How long requests in hand may go on when the gateway stops."""
     decoders: Annotated[int, Meta(ge=1, le=256)] = 2

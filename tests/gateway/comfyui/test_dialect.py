@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from custodes.gateway.app import AppLimits
 from custodes.gateway.dialects.comfyui.dialect import ComfySettings
 from custodes.gateway.vocabulary import Stage
 from tests.gateway.comfyui.client import WS_NODE, graph, said, with_frames
@@ -336,6 +337,24 @@ def test_without_a_key_nothing_is_told(path: str) -> None:
             assert answer.status == 401
 
     run(work)
+
+
+def test_who_listens_takes_no_place_of_a_request_and_has_no_place_beyond_the_limit() -> None:
+    async def work(place: Place) -> None:
+        headers, ws = {"Authorization": f"Bearer {KEY}"}, place.world.url + "/ws"
+        async with aiohttp.ClientSession(headers=headers) as session:
+            async with session.ws_connect(ws) as one, session.ws_connect(ws) as two:
+                for socket in (one, two):
+                    assert (await socket.receive_json())["type"] == "status"
+                async with session.get(place.world.url + "/queue") as answer:
+                    assert answer.status == 200
+                with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                    await session.ws_connect(ws)
+                assert refused.value.status == 429
+            async with session.ws_connect(ws) as socket:
+                assert (await socket.receive_json())["type"] == "status"
+
+    run(work, Place(World(limits=AppLimits(requests_max=1, drain_s=0.2, listeners_max=2))))
 
 
 def test_a_tenant_has_so_many_prompts_at_once_and_is_told_to_wait() -> None:

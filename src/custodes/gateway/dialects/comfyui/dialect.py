@@ -97,7 +97,11 @@ class ComfyUI:
             ("GET", "/system_stats", self._system_stats),
             ("GET", "/features", self._features),
         )
-        return [Route(method, prefix + path, handler) for prefix in PREFIXES for method, path, handler in known]
+        return [
+            Route(method, prefix + path, handler, listens=path == "/ws")
+            for prefix in PREFIXES
+            for method, path, handler in known
+        ]
 
     async def close(self) -> None:
         """The gateway stops: runs end without pictures, and sockets are closed."""
