@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.share import share
 from tests.world import Server, World, custodes, make_world
 
 from custodes.demo.links import DemoSettings
 from custodes.errors import StorageError
 
 PLANTED = Path(__file__).parent / "planted"
-KILLS = 10
+KILLS = 5
 KILLS_SOAK = 200
 
 
@@ -152,7 +153,7 @@ def test_the_kill_test_catches_a_build_that_marks_the_shard_before_its_findings(
 
 
 @pytest.mark.parametrize("fault", ["fails-a-sync", "fills-the-disk"])
-@pytest.mark.parametrize("nth", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("nth", share([0, 1, 2, 3, 5], 3))
 def test_a_disk_that_fails_stops_the_run_aloud_and_loses_nothing(
     kill_world: World, tmp_path: Path, fault: str, nth: int
 ) -> None:

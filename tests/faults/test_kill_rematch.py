@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.share import share
 from tests.stored import Earlier, earlier
 from tests.world import custodes
 
@@ -46,7 +47,7 @@ def rematch_killed_at(past: Earlier, step: int, *planted: str) -> tuple[int, int
     return killed.returncode, answer["findings"], rows
 
 
-@pytest.mark.parametrize("step", [0, 4, 5, 6, 7, 8, 9, 10, 23, STEPS - 1])
+@pytest.mark.parametrize("step", share([0, 4, 5, 6, 7, 8, 9, 10, 23, STEPS - 1], 5))
 def test_a_killed_rematch_loses_nothing_and_doubles_nothing(past: Earlier, step: int) -> None:
     assert rematch_killed_at(past, step) == (-9, len(KNOWN), KNOWN)
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.share import share
 from tests.similar.looping import FILES, Loop, looped
 from tests.world import custodes
 
@@ -55,12 +56,12 @@ def killed_at(loop: Loop, step: int, *planted: str) -> list[str]:
     return handed_over(loop)
 
 
-@pytest.mark.parametrize("step", range(0, COORDINATOR_STEPS, 2))
+@pytest.mark.parametrize("step", share(range(0, COORDINATOR_STEPS, 2), 5))
 def test_a_coordinator_that_is_killed_chooses_the_same(loop: Loop, undisturbed: list[str], step: int) -> None:
     assert killed_at(loop, step, "coordinator-dies-at-a-step") == undisturbed
 
 
-@pytest.mark.parametrize("step", [0, 4, 6, 7, 9, WORKER_STEPS - 1])
+@pytest.mark.parametrize("step", share([0, 4, 6, 7, 9, WORKER_STEPS - 1], 3))
 def test_a_worker_that_is_killed_loses_nothing_and_doubles_nothing(
     loop: Loop, undisturbed: list[str], step: int
 ) -> None:

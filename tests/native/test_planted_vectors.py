@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.share import share
+
 from .toolchain import NATIVE, is_caught, needs_compiler
 
 pytestmark = needs_compiler()
@@ -45,7 +47,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", share(FAULTS, 4))
 def test_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
     right, wrong = FAULTS[name]
     assert (NATIVE / "vectors.hpp").read_text().count(right) == 1
