@@ -22,9 +22,11 @@ lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: lint
+	@tests/postgres/install.sh
 	@$(BIN)/pytest -n auto
 
 soak: setup
+	@tests/postgres/install.sh
 	@$(BIN)/pytest -n auto -m soak
 
 bench: setup

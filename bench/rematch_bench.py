@@ -9,7 +9,6 @@ in them. What is timed is the command as a person types it. Two sizes tell what 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -32,6 +31,7 @@ from custodes.jobs import ScanRequest, prepare_scan
 from custodes.ledger.disk import Disk
 from custodes.ledger.rows import SCHEMA
 from custodes.ledger.run import Found, RunDirectory, ShardCommit
+from custodes.ledger.store import Folder
 from custodes.lists.store import Provenance
 from custodes.model import Entry, Kind
 from custodes.pdq import forms_of
@@ -179,7 +179,7 @@ def earlier_run(config: Path, rows: int) -> Path:
         site = load_site(str(config))
         settings = site.scan_settings(passes=("bytes",))
         job = prepare_scan(site, ScanRequest(str(links(home, rows)), home / "run", settings=settings))
-        os.close(job.lock)
+        job.lock.close()
         shards = plan_of(job.run.manifest).shards
         assert {shard.rows for shard in shards} == {shard_rows(rows)}, "the plan cuts shards otherwise"
         with ProcessPoolExecutor() as pool:
@@ -202,7 +202,7 @@ def links(home: Path, rows: int) -> Path:
 
 def commit_shards(config: Path, path: Path, rows: int, shards: range) -> None:
     site = load_site(str(config))
-    run = RunDirectory.open(path, site.run_key(), Unsynced())
+    run = RunDirectory.open(Folder(path, Unsynced()), site.run_key())
     for shard in shards:
         head = BundleHeader(
             format=FORMAT, run_id=run.manifest.run_id, tool="bench", shard=shard, generation=0, findings=0, demo=True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+from pathlib import Path
 
 from bytes_bench import bench_bytes
 from columns_bench import bench_columns
@@ -25,6 +26,7 @@ from screening_bench import bench_screening
 from search_bench import bench_search
 from serving_bench import bench_serving
 from similar_bench import bench_similar
+from sizing_bench import bench_sizing
 from start_bench import bench_start
 from tables import HERE, PEERS, WORK, peers_ready
 
@@ -37,6 +39,7 @@ BENCHES = {
     "membership": bench_membership,
     "search": bench_search,
     "rematch": bench_rematch,
+    "sizing": bench_sizing,
     "lists": bench_lists,
     "bytes": bench_bytes,
     "serving": bench_serving,
@@ -68,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.docs:
         draw()
-        write_page()
+        write_pages()
         return
     WORK.mkdir(exist_ok=True)
     for name in [options.only] if options.only else BENCHES:
@@ -77,7 +80,7 @@ def main() -> None:
             bench.name += "-quick"
         print(bench.save())
     draw()
-    write_page()
+    write_pages()
 
 
 def draw() -> None:
@@ -86,9 +89,15 @@ def draw() -> None:
     subprocess.run([PEERS / "python", HERE / "plots.py"], check=True)
 
 
-def write_page() -> None:
+def write_pages() -> None:
     """Put the plots and the stored tables between their marks. What stands around them is written by hand."""
-    page = HERE.parent / "docs" / "performance.md"
+    docs = HERE.parent / "docs"
+    for page in (docs / "performance.md", docs / "guides" / "operations.md"):
+        page.write_text(filled(page))
+
+
+def filled(page: Path) -> str:
+    """A page with the tables that it has marks for."""
     parts = page.read_text()
     for name in BENCHES:
         stored = HERE / "results" / f"{name}.md"
@@ -99,7 +108,7 @@ def write_page() -> None:
             drawn = name in PLOTS and (page.parent / "plots" / f"{name}.svg").exists()
             plot = f"![{PLOTS[name]}](plots/{name}.svg)\n\n" if drawn else ""
             parts = f"{before}{start}\n\n{plot}{body}\n\n{end}{after}"
-    page.write_text(parts)
+    return parts
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
 #include "forms.hpp"
 #include "hamming.hpp"
 #include "pdq.hpp"
+#include "pixels.hpp"
+#include "resize.hpp"
 #include "vectors.hpp"
 
 #define CUSTODES_JOINED(level, name) custodes_##level##_##name
@@ -120,8 +122,52 @@ KERNEL(vectors_exact)
     const int64_t stride = filled_up(vectors->dimension);
     with_rows(*vectors, [&](const auto& rows) {
         for (int64_t i = 0; i < count; i++)
-            long_sums(rows.row(pairs[i].row), rows.dimension, seeds + stride * pairs[i].entry, products + i, squares + i);
+            long_sums(rows.row(pairs[i].row), rows.dimension, seeds + stride * pairs[i].entry, products + i,
+                      squares + i);
         return true;
     });
+    return 0;
+}
+
+// Filters taken off: `count` rows of a filter's number, 0 to 4, and `size` bytes, to rows of `size` bytes. `zeros` are
+// `size` bytes.
+KERNEL(png_restore)
+(const uint8_t* rows, int64_t count, int64_t size, int64_t step, const uint8_t* zeros, uint8_t* out) {
+    restore_rows(rows, count, size, step, zeros, out);
+    return 0;
+}
+
+// Rows of `size` bytes filtered by the average: each with the filter's number before it.
+KERNEL(png_average)
+(const uint8_t* pixels, int64_t count, int64_t size, int64_t step, const uint8_t* zeros, uint8_t* out) {
+    average_rows(pixels, count, size, step, zeros, out);
+    return 0;
+}
+
+// Deflated, at least one byte: `out` has the room that pixels.hpp says; `*written` bytes of it are used.
+KERNEL(deflate)(const uint8_t* data, int64_t size, uint8_t* out, int64_t* written) {
+    *written = pack(data, size, out);
+    return 0;
+}
+
+// Luma of `count` pixels of red, green and blue.
+KERNEL(luma)(const uint8_t* rgb, int64_t count, uint8_t* out) {
+    luma_of(rgb, count, out);
+    return 0;
+}
+
+// Of `rows` rows of `width` pixels (red, green, blue) `count` weighted sums of each: see resize.hpp.
+KERNEL(resize_columns)
+(const uint8_t* pixels, int64_t rows, int64_t width, const int32_t* starts, const int32_t* counts,
+ const int32_t* weights, int64_t taps, int64_t count, uint8_t* out) {
+    resize_columns(pixels, rows, width, {starts, counts, weights, taps, count}, out);
+    return 0;
+}
+
+// The same of columns: `count` weighted sums of rows of `size` bytes.
+KERNEL(resize_rows)
+(const uint8_t* pixels, int64_t size, const int32_t* starts, const int32_t* counts, const int32_t* weights,
+ int64_t taps, int64_t count, uint8_t* out) {
+    resize_rows(pixels, size, {starts, counts, weights, taps, count}, out);
     return 0;
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from custodes.demo.links import DemoSettings
+from tests.postgres import server as postgresql
 from tests.world import Server, World, make_world, running_server
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
@@ -30,6 +31,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shared.mkdir(exist_ok=True)
     with running_server(shared) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Server | postgresql.Given]:
+    """A PostgreSQL server for these tests: take a schema of your own (``new_schema``). Skips, loudly, where there is none."""
+    postgresql.skip_without()
+    if postgresql.given_url():
+        yield postgresql.Given(postgresql.given_url())
+        return
+    with postgresql.running() as started:
+        yield started
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[postgresql.Server]:
+    """A server of one test, which may kill it."""
+    postgresql.skip_without(private=True)
+    with postgresql.running() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ from custodes.errors import InputError
 from custodes.handover.finding import Measured
 from custodes.ledger.manifest import flatten
 from custodes.ledger.run import RunDirectory
+from custodes.ledger.store import Folder
 from custodes.lists.store import ListStore
 from custodes.model import Kind, OutcomeName, Reason
 from custodes.scan.report import RunReport, report_of
@@ -49,7 +50,7 @@ from custodes.similar.models import cards
 from custodes.sources.base import Plan, SourceFile
 from custodes.sources.files import is_local, open_file, shown
 
-__all__ = ["CARD_NAME", "Beside", "holders_of", "statement_of", "write_card"]
+__all__ = ["CARD_NAME", "Beside", "holders_of", "leave_card", "statement_of", "write_card"]
 
 CARD_NAME: Final = "card.dsse.json"
 
@@ -85,10 +86,10 @@ def holders_of(lists: ListStore) -> dict[str, str]:
 def statement_of(run: RunDirectory, key: RunKey, beside: Beside = Beside()) -> Statement:
     """What a run can state. Raises InputError for one that examined nothing, that lies in another run, or that ``beside`` does not fit."""
     if run.manifest.parent:
-        raise InputError(f"{run.path} lies in another run", hint="give that one")
+        raise InputError(f"{run.shown} lies in another run", hint="give that one")
     report = report_of(run)
     if not report.rows:
-        raise InputError(f"{run.path} has examined nothing yet", hint="scan first")
+        raise InputError(f"{run.shown} has examined nothing yet", hint="scan first")
     plan = plan_of(run.manifest)
     examined = tuple(_examined(file, digested=beside.digested) for file in plan.files)
     cleaned, written = _written(plan, report, beside.written) if beside.written else (None, ())
@@ -240,8 +241,23 @@ def _measure(measured: Measured, of: str) -> Measure:
 
 def write_card(statement: Statement, key: Signer, path: Path) -> Path:
     """Sign a statement and write the card and, beside it, the key that it is verified with. Returns the key's place."""
-    payload = statement.encode()
-    replace_file(path, card_bytes(payload, key.sign(pae(PAYLOAD_TYPE, payload)), key.verifier))
     beside = path.with_name(path.name.removesuffix(".dsse.json") + ".vkey")
-    replace_file(beside, f"{key.verifier}\n".encode())
+    for each, data in zip((path, beside), _signed(statement, key), strict=True):
+        replace_file(each, data)
     return beside
+
+
+def leave_card(statement: Statement, key: Signer, run: RunDirectory) -> tuple[str, str]:
+    """The same in the run itself. Returns where card and key are."""
+    if isinstance(run.store, Folder):
+        path = run.path / CARD_NAME
+        return str(path), str(write_card(statement, key, path))
+    names = (CARD_NAME, CARD_NAME.removesuffix(".dsse.json") + ".vkey")
+    for name, data in zip(names, _signed(statement, key), strict=True):
+        run.store.replace(name, data)
+    return run.store.at(names[0]), run.store.at(names[1])
+
+
+def _signed(statement: Statement, key: Signer) -> tuple[bytes, bytes]:
+    payload = statement.encode()
+    return card_bytes(payload, key.sign(pae(PAYLOAD_TYPE, payload)), key.verifier), f"{key.verifier}\n".encode()

@@ -29,6 +29,7 @@ from custodes.crypto.keys import (
     load_run_key,
     load_signing_key,
     load_transport_key,
+    read_private,
 )
 from custodes.crypto.seal import Recipient, create_identity
 from custodes.decoding import DecodePolicy, ImageLimits
@@ -47,6 +48,8 @@ from custodes.lists.shelf import Shelf
 from custodes.lists.store import ListStore, StoreRules
 from custodes.model import Meaning
 from custodes.net import FetchLimits
+from custodes.postgres.database import CONNECTIONS_MAX, Database
+from custodes.postgres.settings import DatabaseSettings
 from custodes.scan.settings import Pass, ScanSettings
 from custodes.serving.defence import Clock, Guard, Memory
 from custodes.serving.judge import Judge
@@ -125,6 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     places: Places = Places()
     signing: Signing = Signing()
     scan: Scan = Scan()
+    database: DatabaseSettings = DatabaseSettings()
     fetch: FetchLimits = FetchLimits()
     image: ImageLimits = ImageLimits()
     lists: dict[str, ListSettings] = {}
@@ -245,6 +249,16 @@ class Site:
 
         used = [ListUsed(id=name, version=version) for name, version in versions.items()]
         return Judge(self.examiner(used), guards, serve.hits_per_day)
+
+    def database(self, connections: int = CONNECTIONS_MAX) -> Database | None:
+        """The database that this site shares with others; None where none is configured. It is not asked yet."""
+        settings = self.config.database
+        if not settings.url:
+            return None
+        hint = "write the database's password into a file of mode 0600"
+        path = self.home / settings.password_file
+        password = read_private(path, hint=hint).decode().strip("\r\n") if settings.password_file else ""
+        return Database(settings.address(password), connections=connections)
 
     def transport_keys(self) -> list[TransportKey]:
         """What waits to be sent is locked under the first; the others were in use before."""

@@ -7,6 +7,7 @@
     │   └── SourceError      a dataset that cannot be read
     ├── WorldError           disk, network, kernel                 exit 3
     │   ├── StorageError     a write that did not become durable
+    │   ├── FencedError      a lease that has run out: others may do the work now
     │   ├── AuthorityError   an authority's service refused, or answered what its protocol does not allow
     │   └── JailError        the kernel cannot confine the decoder
     └── InternalError        an invariant of ours does not hold    exit 4
@@ -24,6 +25,7 @@ __all__ = [
     "ConfigError",
     "CustodesError",
     "ExitCode",
+    "FencedError",
     "InputError",
     "InternalError",
     "JailError",
@@ -82,6 +84,10 @@ class WorldError(CustodesError):
 
 class StorageError(WorldError):
     """A write did not become durable. Never retried on the same file: the run stops."""
+
+
+class FencedError(WorldError):
+    """Whoever raises this has outlived a lease. Others may do the work now: nothing more is written here."""
 
 
 class AuthorityError(WorldError):

@@ -25,7 +25,7 @@ from custodes.gateway.dialects.huggingface import HuggingFace
 from custodes.gateway.dialects.litellm import LiteLLM
 from custodes.gateway.dialects.openai import OpenAI, OpenAISettings
 from custodes.gateway.door import Dialect, Door
-from custodes.gateway.evidence import ByPolicy, Sealed
+from custodes.gateway.evidence import ByPolicy, Notes, Sealed
 from custodes.gateway.guard import Checks, Guard, Remote
 from custodes.gateway.inspection.detectors import Detector, open_detector
 from custodes.gateway.inspection.inspector import Equipment, Inspector, decoders_for
@@ -44,12 +44,13 @@ from custodes.gateway.screening.screen import Screen
 from custodes.gateway.settings import GatewaySettings
 from custodes.gateway.upstream import Upstream, UpstreamLimits
 from custodes.gateway.vocabulary import NameKind
+from custodes.office import withheld_folder
 from custodes.services.credentials import load_credentials
+from custodes.withheld import Handing, evidence_route, noting
 
-__all__ = ["LEDGER", "WITHHELD", "Standing", "checked", "equipment_of", "lexicon_of", "rulebook_of", "standing"]
+__all__ = ["LEDGER", "Standing", "checked", "equipment_of", "lexicon_of", "rulebook_of", "standing"]
 
 LEDGER: Final = "ledger.sqlite"
-WITHHELD: Final = "withheld"
 _SHIPPED: Final = ("starter", "standins")
 
 Tell = Callable[[Answered], None]
@@ -79,6 +80,8 @@ def checked(site: Site) -> GatewaySettings:
     site.lists_used()
     rulebook_of(site)
     lexicon_of(site)
+    if settings.evidence.hand_over:
+        evidence_route(site)
     return settings
 
 
@@ -126,6 +129,7 @@ class Standing:
     gateway: Gateway
     metrics: Metrics
     dialects: Sequence[Dialect]
+    handing: Handing
     _door: Door
     _inspector: Inspector
     _equipment: Equipment
@@ -192,13 +196,11 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
             Means(site.run_key(), lambda tenant: rulebook.of(tenant).version, metrics),
         )
         model = await _model_rewriter(site, settings, stack)
-        sealed = Sealed(
-            state / WITHHELD,
-            site.recipients(),
-            site.run_key(),
-            site.config.handover.operator or "custodes gateway",
-            demo=site.config.authority.demo,
-        )
+        handing = Handing(site, asyncio.Event())
+        notes = noting(site, _from_threads(handing.stirred))
+        if notes is not None:
+            metrics.watch_withheld(notes.slips.count)
+        sealed = _sealed(site, notes)
         checks = Checks(
             screening=Screen(lexicon),
             inspecting=inspector,
@@ -220,7 +222,26 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
 
         dialects = dialects_of(site, settings)
         gateway = Gateway(door, dialects, limits, answered)
-        yield Standing(site, gateway, metrics, dialects, door, inspector, equipment, checks, sealed, model, versions)
+        yield Standing(
+            site, gateway, metrics, dialects, handing, door, inspector, equipment, checks, sealed, model, versions
+        )
+
+
+def _sealed(site: Site, notes: Notes | None) -> Sealed:
+    return Sealed(
+        withheld_folder(site),
+        site.recipients(),
+        site.run_key(),
+        site.config.handover.operator or "custodes gateway",
+        demo=site.config.authority.demo,
+        notes=notes,
+    )
+
+
+def _from_threads(event: asyncio.Event) -> Callable[[], object]:
+    """Set it, whatever thread asks."""
+    loop = asyncio.get_running_loop()
+    return lambda: loop.call_soon_threadsafe(event.set)
 
 
 def dialects_of(site: Site, settings: GatewaySettings) -> Sequence[Dialect]:

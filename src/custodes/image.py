@@ -30,10 +30,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from custodes import sniff
+from custodes import png, sniff
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Reason
-from custodes.samples import Pixels, bytes_of, image_of, luma
+from custodes.samples import Pixels, bytes_of, image_of, luma, luma_bytes
 
 __all__ = ["Decoded", "Frame", "Undecodable", "decode"]
 
@@ -207,7 +207,7 @@ def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixel
 def _of_array(pixels: Pixels, policy: DecodePolicy) -> _Picture:
     size, whole = (pixels.shape[1], pixels.shape[0]), lambda: image_of(pixels)
     if policy is DecodePolicy.FAST and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
-        return _Picture(size, lambda top, bottom: np.asarray(Image.fromarray(pixels[top:bottom]).convert("L")), whole)
+        return _Picture(size, lambda top, bottom: luma_bytes(pixels[top:bottom]), whole)
     transparent = (
         pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) < np.iinfo(pixels.dtype).max
     )
@@ -334,8 +334,9 @@ def _grey(image: Image.Image) -> Image.Image:
 # --- decoding ---
 
 
-def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
-    """Decode an image. Raises ``Undecodable``; take the frames to the end before reading ``reason``.
+def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour: bool = False) -> Decoded:
+    """Decode an image. Raises ``Undecodable``; take the frames to the end before reading ``reason``. ``in_colour``: colour will be asked for, so that no
+    luma is decoded apart from it.
 
     Partial means that scans, rows or frames which the file announces were not seen. A JPEG file that lacks nothing but its end
     marker is full, because browsers show all of it; where that cannot be told (progressive files), it is partial.
@@ -346,7 +347,7 @@ def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
     _judge_header(data, name, limits)
     try:
         if name == "jpeg":
-            return _jpeg(data, limits, policy)
+            return _jpeg(data, limits, policy, in_colour=in_colour)
         if name == "webp" and not sniff.is_animated_webp(data):
             return _still_webp(data, limits, policy)
         if name == "png":
@@ -406,7 +407,7 @@ class _LoadedJpeg:
     reduction: int
 
 
-def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
+def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour: bool = False) -> Decoded:
     layout = sniff.jpeg_layout(data)
     cut = len(layout.scans) > limits.jpeg_scans_max
     if cut:
@@ -414,13 +415,14 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         layout = sniff.jpeg_layout(data)
     width, height = sniff.size_of(data, "jpeg") or (0, 0)
     if layout.progressive and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
-        policy = DecodePolicy.FAST
+        policy, in_colour = DecodePolicy.FAST, False
     for tail, tolerant in ((b"", False), (b"\xff\xd9", False), (b"", True)):
         attempt = data + tail
         try:
-            loaded = _load_jpeg(attempt, policy, layout, tolerant=tolerant)
+            with _pillow(tolerant=tolerant):
+                loaded = _load_jpeg(attempt, layout, reduced=policy is DecodePolicy.FAST and not in_colour)
         except MemoryError:
-            if policy is DecodePolicy.FAST:
+            if policy is DecodePolicy.FAST and not in_colour:
                 raise
             return _jpeg(data, limits, DecodePolicy.FAST)  # a few bits off is better than not seen
         except _REFUSALS:
@@ -431,9 +433,8 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded:
         seen = _is_complete(layout) if layout.progressive else not _is_filled(attempt, loaded, layout)
         whole = seen and not cut and not tolerant
         reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
-        return Decoded(
-            "jpeg", *loaded.size, _jpeg_frames(loaded, policy, _coloured(partial(_full_colour, attempt))), reason
-        )
+        frames = _jpeg_frames(loaded, policy, _coloured(partial(_full_colour, attempt)))
+        return Decoded("jpeg", *loaded.size, frames, reason)
     if policy is DecodePolicy.EXACT:
         with suppress(Undecodable):  # libjpeg reports lack of memory as damage; the luma plane alone needs less of it
             decoded = _jpeg(data, limits, DecodePolicy.FAST)
@@ -446,19 +447,18 @@ def _is_complete(layout: sniff.JpegLayout) -> bool:
     return layout.progressive and layout.ended and layout.refined
 
 
-def _load_jpeg(data: bytes, policy: DecodePolicy, layout: sniff.JpegLayout, *, tolerant: bool) -> _LoadedJpeg:
-    with _pillow(tolerant=tolerant):
-        image = _Jpeg(BytesIO(data))
-        reduction = _reduction(image) if policy is DecodePolicy.FAST else 0
-        if reduction and _is_complete(layout):
-            image = _Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
-        size = image.size
-        if reduction:
-            image.draft("L", (size[0] // reduction, size[1] // reduction))
-            if image.size != (-(-size[0] // reduction), -(-size[1] // reduction)):
-                raise ValueError("unexpected scale")
-        image.decodermaxblock = len(data)  # one piece, and no copy of it
-        image.load()
+def _load_jpeg(data: bytes, layout: sniff.JpegLayout, *, reduced: bool) -> _LoadedJpeg:
+    image = _Jpeg(BytesIO(data))
+    reduction = _reduction(image) if reduced else 0
+    if reduction and _is_complete(layout):
+        image = _Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
+    size = image.size
+    if reduction:
+        image.draft("L", (size[0] // reduction, size[1] // reduction))
+        if image.size != (-(-size[0] // reduction), -(-size[1] // reduction)):
+            raise ValueError("unexpected scale")
+    image.decodermaxblock = len(data)  # one piece, and no copy of it
+    image.load()
     return _LoadedJpeg(image, size, reduction)
 
 
@@ -550,16 +550,13 @@ def _still_webp(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decod
 
 
 def _plain_png(data: bytes, limits: ImageLimits, policy: DecodePolicy) -> Decoded | None:
-    """The same pixels that Pillow gives, in half of its time; None where the second decoder finds fault, so that Pillow says what is wrong."""
-    try:
-        pixels = np.asarray(imagecodecs.png_decode(data))
-    except _REFUSALS:
+    """The same pixels that Pillow gives, in half of its time; None where there is any fault, so that Pillow says what is wrong."""
+    pixels: Pixels | None = png.plain_pixels(data)
+    if pixels is None:
         return None
-    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-        return None
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) == 255:
-        pixels = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
-    picture = _of_array(np.ascontiguousarray(pixels), policy)
+    if pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) == 255:
+        pixels = pixels[:, :, :-1]
+    picture = _of_array(np.ascontiguousarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), policy)
     _judge_size(*picture.size, limits)
     return Decoded("png", *picture.size, _views(picture, 0), Reason.FULL)
 

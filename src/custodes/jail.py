@@ -53,6 +53,10 @@ class _Job:
     task: Task = Task.EXAMINE
     again: bool = False  # this is its second try, in a decoder that has seen nothing else
 
+    @property
+    def apart(self) -> bool:
+        return self.task is Task.CONFIRM
+
 
 @dataclass(slots=True)
 class _Decoder:
@@ -61,6 +65,7 @@ class _Decoder:
     images: int = 0
     ready: bool = False
     job: _Job | None = None
+    apart: bool = False  # it is given nothing but what other decoders wrote
     unsent: list[memoryview] = field(default_factory=list)
     answer: bytearray = field(default_factory=bytearray)
     cpu_began: float = 0.0
@@ -84,7 +89,7 @@ class Jail:
 
     ``submit`` queues; ``results`` fills as the loop turns, in order of completion, one entry for each submission. Call ``tick`` at least every
     ``timeout_s`` seconds. With a recipe the first frame is prepared for a model too; with a ``Viewing`` its tasks may be asked for, whose answers fill
-    ``viewed``. Raises ``JailError`` where the kernel cannot confine.
+    ``viewed``. What decoders wrote is confirmed by others, as many again, that never see anything else. Raises ``JailError`` where the kernel cannot confine.
     """
 
     def __init__(
@@ -100,7 +105,10 @@ class Jail:
         self._square_bytes = recipe.square_bytes if recipe else 0
         self._settings = settings or JailSettings()
         self._selector = selector
-        self._queue: deque[_Job] = deque()
+        self._queues: dict[bool, deque[_Job]] = {
+            True: deque(),
+            False: deque(),
+        }  # for decoders apart, and for the others
         self._decoders: list[_Decoder] = []
         self._stillborn = 0
         self.results: deque[tuple[int, Examined]] = deque()
@@ -136,7 +144,7 @@ class Jail:
     @property
     def backlog(self) -> int:
         """Images submitted and not yet answered."""
-        return len(self._queue) + sum(decoder.job is not None for decoder in self._decoders)
+        return sum(map(len, self._queues.values())) + sum(decoder.job is not None for decoder in self._decoders)
 
     @property
     def idle(self) -> bool:
@@ -150,7 +158,8 @@ class Jail:
         if len(content) > _CONTENT_BYTES_MAX:
             raise InternalError("content is larger than any fetch may be")
         self.backlog_bytes += len(content)
-        self._queue.append(_Job(key, content, task))
+        job = _Job(key, content, task)
+        self._queues[job.apart].append(job)
         self._feed()
 
     def timeout_s(self) -> float | None:
@@ -192,20 +201,20 @@ class Jail:
     # the decoders
 
     def _feed(self) -> None:
-        while self._queue:
-            decoder = self._free_decoder(fresh=self._queue[0].again)
-            if decoder is None:
-                return
-            self._give(decoder, self._queue.popleft())
+        for queue in self._queues.values():
+            while queue and (decoder := self._free_decoder(queue[0])):
+                self._give(decoder, queue.popleft())
 
-    def _free_decoder(self, *, fresh: bool) -> _Decoder | None:
-        for decoder in [decoder for decoder in self._decoders if decoder.job is None]:
-            if not fresh or decoder.images == 0:
+    def _free_decoder(self, job: _Job) -> _Decoder | None:
+        alike = [decoder for decoder in self._decoders if decoder.apart is job.apart]
+        for decoder in [decoder for decoder in alike if decoder.job is None]:
+            if not job.again or decoder.images == 0:
                 return decoder
             self._retire(decoder, None)
-        return self._spawn() if len(self._decoders) < self._settings.decoders else None
+            alike.remove(decoder)
+        return self._spawn(apart=job.apart) if len(alike) < self._settings.decoders else None
 
-    def _spawn(self) -> _Decoder:
+    def _spawn(self, *, apart: bool) -> _Decoder:
         ours, theirs = socket.socketpair()
         try:
             socket.send_fds(self._control, [SPAWN], [theirs.fileno()])
@@ -220,7 +229,7 @@ class Jail:
             raise JailError("no further decoder could be started", hint="look at the limits for processes and memory")
         ours.setblocking(False)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        decoder = _Decoder(pid, ours)
+        decoder = _Decoder(pid, ours, apart=apart)
         self._decoders.append(decoder)
         self._selector.register(ours, selectors.EVENT_READ, self._on_event(decoder))
         return decoder
@@ -266,7 +275,7 @@ class Jail:
 
     def _receive(self, decoder: _Decoder) -> None:
         try:
-            part = decoder.channel.recv(1 << 16)
+            part = decoder.channel.recv(1 << 20)
         except BlockingIOError:
             return
         except OSError:
@@ -322,7 +331,7 @@ class Jail:
         job, decoder.job = decoder.job, None
         status = self._retire(decoder, None)
         if job is not None:
-            self._queue.appendleft(job)
+            self._queues[job.apart].appendleft(job)
         self._stillborn += 1
         if not os.WIFSIGNALED(status) or self._stillborn >= _STILLBORN_MAX:
             raise JailError("a decoder ended before it was confined", hint=HINT)
@@ -345,7 +354,7 @@ class Jail:
         if job is None or reason is None:
             return int(status)
         if decoder.images and not job.again and reason is not Reason.DECODE_TIMEOUT:
-            self._queue.appendleft(_Job(job.key, job.content, job.task, again=True))
+            self._queues[job.apart].appendleft(_Job(job.key, job.content, job.task, again=True))
         else:
             self._answer(job, Viewed(Examined(reason)))
         return int(status)

@@ -17,34 +17,37 @@ import msgspec
 import numpy as np
 
 from custodes.carrier.protocol import Model
+from custodes.cluster import Cluster
+from custodes.cluster.ray import RayExecutor
 from custodes.config import Site
 from custodes.confine import HINT
-from custodes.errors import InputError, JailError
+from custodes.errors import FencedError, InputError, JailError
+from custodes.ledger.leases import Leases
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory, ShardRecord
+from custodes.ledger.store import Place, Store
 from custodes.model import URL_KINDS, Reason
 from custodes.scan.embedding import EmbedRequest, with_model
 from custodes.scan.html import render
 from custodes.scan.joining import model_of, vectors_of
 from custodes.scan.labels import label_rows
 from custodes.scan.pool import Event, Hello, LocalPool
-from custodes.scan.rematch import rematch_manifest, rematch_path, rematch_slots
+from custodes.scan.rematch import rematch_manifest, rematch_slots, rematch_store
 from custodes.scan.report import RunReport, report_of
 from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardJob
 from custodes.scan.similar import Probe, Wanted, asked_of, select
 from custodes.scan.similar_runs import (
-    jobs_of,
     runs_of,
     selection_of,
     similar_manifest,
-    similar_path,
     similar_runs,
+    similar_store,
     sweep_unchosen,
 )
 from custodes.scan.summary import json_line
-from custodes.scan.supply import Listed
+from custodes.scan.supply import Listed, Supply, leased
 from custodes.similar.reading import Reading
 from custodes.similar.vectors import load_vectors
 from custodes.similar.versions import Versions
@@ -63,20 +66,21 @@ class ScanRequest:
     """What to scan, and how far from what is configured."""
 
     source: str
-    run: Path
+    run: Place
     lists: Sequence[str] = ()
     settings: ScanSettings = field(default_factory=ScanSettings)
     options: SourceOptions = field(default_factory=SourceOptions)
     retry: Sequence[Reason] = ()
     workers: int = 0
     embed: EmbedRequest | None = None
+    cluster: Cluster | None = None
 
 
 @dataclass(frozen=True)
 class SimilarRequest:
     """Which run to search in, by what vectors and probe, and how far. ``fetch``: get the suspects and match their digests."""
 
-    run: Path
+    run: Place
     vectors: str | None
     wanted: Wanted
     column: str | None = None
@@ -84,6 +88,7 @@ class SimilarRequest:
     seeds: Path | None = None
     fetch: bool = False
     workers: int = 0
+    cluster: Cluster | None = None
 
 
 @dataclass
@@ -94,12 +99,18 @@ class Job:
     run: RunDirectory
     todo: list[ShardJob]
     workers: int
-    rows_done: int  # committed before this job began
+    done: Mapping[int, ShardRecord]  # committed before this job began
     parent: str = ""
-    lock: int = -1
+    lock: ExitStack = field(default_factory=ExitStack)
     model: Model | None = None
+    cluster: Cluster | None = None
     in_swap: bool = False
     """Whether the kernel could write the lists' memory to swap while this job ran."""
+
+    @property
+    def rows_done(self) -> int:
+        """Rows of the shards that were committed before this job began."""
+        return sum(record.rows for record in self.done.values())
 
     @property
     def slots(self) -> int:
@@ -113,44 +124,57 @@ class Job:
         """Do what is left, add the run up, and leave the report beside it."""
         try:
             result = self._run(watch) if self.todo else ScanResult()
+            refuse_if_fenced(result)
             records = list(self.run.records())  # once: from here on nothing commits
             self.run.sweep(records)
             self.run.sealed_files(records)  # raises if a findings file is missing or was changed
             report = report_of(
                 self.run, result.failures, share_warn=self.site.config.scan.unexamined_share_warn, records=records
             )
-            write_report(self.run.path, report)
+            write_report(self.run.store, report)
             return report
         finally:
-            os.close(self.lock)
+            self.lock.close()
 
     def _run(self, watch: Callable[[Event], None]) -> ScanResult:
-        shelf = self.site.shelf(self.run.manifest.lists)
-        self.in_swap = shelf.in_swap
-        try:
-            hello = Hello(
-                config=str(self.site.path),
-                run=str(self.run.path.resolve()),
-                workers=self.workers,
-                slots=self.slots,
-                parent=self.parent,
-                shelf=shelf.descriptors,
-                model=self.model,
-            )
-            return run_jobs(LocalPool(WORKER, hello), Listed(self.todo), watch)
-        finally:
-            shelf.close()
+        hello = Hello(
+            config=str(self.site.path),
+            run=self.run.store.at(),
+            workers=self.workers,
+            slots=self.slots,
+            parent=self.parent,
+            model=self.model,
+        )
+        with ExitStack() as stack:
+            supply = self._supply(stack)
+            if self.cluster is not None:
+                return run_jobs(RayExecutor(hello, self.cluster), supply, watch)
+            shelf = self.site.shelf(self.run.manifest.lists)
+            stack.callback(shelf.close)
+            self.in_swap = shelf.in_swap
+            hello = msgspec.structs.replace(hello, shelf=shelf.descriptors)
+            return run_jobs(LocalPool(WORKER, hello), supply, watch)
+
+    def _supply(self, stack: ExitStack) -> Supply:
+        """What is left; with a database, as much of it as the other coordinators of the run leave to this one."""
+        database = self.site.database()
+        if database is None:
+            return Listed(self.todo)
+        leases = stack.enter_context(Leases(database, self.run.manifest.run_id))
+        return leased(leases, self.run, self.todo, self.done.values())
 
 
-def write_report(path: Path, report: RunReport) -> None:
-    """``report.html`` and ``report.json`` in the run directory. They can be made again at any time, so nothing is synced."""
-    for name, text in (
-        ("report.html", render(report)),
-        ("report.json", msgspec.json.encode(json_line(report)).decode()),
-    ):
-        aside = path / f".{name}.{os.getpid()}.tmp"
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path / name)
+def refuse_if_fenced(result: ScanResult) -> None:
+    """Raise what a worker was told at the fence: who has outlived his lease writes no report either."""
+    for failure in result.failures:
+        if failure.kind == FencedError.__name__:
+            raise FencedError(failure.message, hint=failure.hint)
+
+
+def write_report(store: Store, report: RunReport) -> None:
+    """``report.html`` and ``report.json`` in the run directory. They can be made again at any time."""
+    store.replace("report.html", render(report).encode())
+    store.replace("report.json", msgspec.json.encode(json_line(report)))
 
 
 def prepare_scan(site: Site, request: ScanRequest) -> Job:
@@ -180,25 +204,45 @@ def prepare_scan(site: Site, request: ScanRequest) -> Job:
     run, lock = create_locked(site, request.run, manifest)
     done = run.latest()
     todo = jobs_to_do(done, plan_of(run.manifest), request.retry)
-    return Job(site, run, todo, request.workers or site.workers(), rows_of(done), lock=lock, model=model)
+    return Job(
+        site,
+        run,
+        todo,
+        request.workers or site.workers(),
+        done,
+        lock=lock,
+        model=model,
+        cluster=request.cluster,
+    )
 
 
-def prepare_rematch(site: Site, path: Path, list_ids: Sequence[str], workers: int = 0) -> Job:
-    """Set up a run inside ``path`` that judges its stored digests against today's lists."""
-    parent = RunDirectory.open(path, site.run_key())
+def prepare_rematch(
+    site: Site, place: Place, list_ids: Sequence[str], workers: int = 0, cluster: Cluster | None = None
+) -> Job:
+    """Set up a run inside the one at ``place`` that judges its stored digests against today's lists."""
+    parent = RunDirectory.open(place, site.run_key())
     done, planned = len(parent.latest()), len(plan_of(parent.manifest).shards)
     if done < planned:
         raise InputError(
-            f"{path} is not finished: {done} of {planned} shards",
+            f"{parent.shown} is not finished: {done} of {planned} shards",
             hint="finish the scan first: start it again",
         )
     recipients = [str(recipient) for recipient in site.recipients()]
     demo, judging = site.config.authority.demo, site.scan_settings()
     manifest = rematch_manifest(parent, site.lists_used(list_ids), recipients, judging, demo=demo)
-    run, lock = create_locked(site, rematch_path(path, manifest), manifest)
+    run, lock = create_locked(site, rematch_store(parent, manifest), manifest)
     judged = run.latest()
     todo = jobs_to_do(judged, plan_of(run.manifest))
-    return Job(site, run, todo, workers or site.workers(), rows_of(judged), parent=str(path.resolve()), lock=lock)
+    return Job(
+        site,
+        run,
+        todo,
+        workers or site.workers(),
+        judged,
+        parent=parent.store.at(),
+        lock=lock,
+        cluster=cluster,
+    )
 
 
 def prepare_similar(site: Site, request: SimilarRequest, progress: Callable[[int], None] = lambda _: None) -> Job:
@@ -210,15 +254,20 @@ def prepare_similar(site: Site, request: SimilarRequest, progress: Callable[[int
     recipients = [str(recipient) for recipient in site.recipients()]
     with ExitStack() as undone:
         lock = parent.hold()
-        undone.callback(os.close, lock)
+        undone.callback(lock.close)
         run = unfinished_similar(parent, site) or similar_run(site, parent, request, recipients, progress)
-        chosen = selection_of(run)
-        assert chosen is not None
         done = run.latest()
-        todo = jobs_of(run, chosen, done)
+        todo = jobs_to_do(done, plan_of(run.manifest))
         undone.pop_all()
     return Job(
-        site, run, todo, request.workers or site.workers(), rows_of(done), parent=str(parent.path.resolve()), lock=lock
+        site,
+        run,
+        todo,
+        request.workers or site.workers(),
+        done,
+        parent=parent.store.at(),
+        lock=lock,
+        cluster=request.cluster,
     )
 
 
@@ -240,7 +289,7 @@ def similar_run(
     """The run that answers a request, its suspects chosen. If it was asked before, with the same verdicts, it is the one of then."""
     if request.fetch and "bytes" in parent.manifest.passes:
         raise InputError(
-            f"the images of {parent.path} were examined already",
+            f"the images of {parent.shown} were examined already",
             hint="leave --then out; scan --retry tries links again",
         )
     used, key = site.lists_used(), site.run_key()
@@ -268,9 +317,9 @@ def similar_run(
         confinement=confinement_of(old) if request.fetch else "not needed: no image is decoded",
         stale_lists=site.lists().stale([each.id for each in used]),
     )
-    path = similar_path(parent.path, manifest)
-    sweep_unchosen(parent, keep=path)
-    run = RunDirectory.create(path, manifest, key)
+    store = similar_store(parent, manifest)
+    sweep_unchosen(parent, keep=store)
+    run = RunDirectory.create(store, manifest, key)
     if selection_of(run) is None:
         select(run, key, asked, Reading(len(os.sched_getaffinity(0))), progress)
     return run
@@ -291,11 +340,6 @@ def probe_of(folder: Path | None, wanted: Wanted) -> Probe | None:
             hint="a probe reads the vectors of its own model only",
         )
     return Probe(version, taught)
-
-
-def rows_of(records: Mapping[int, ShardRecord]) -> int:
-    """Rows in these shards."""
-    return sum(record.rows for record in records.values())
 
 
 def refuse_if_nothing_to_compare(site: Site, plan: Plan, used: Sequence[ListUsed]) -> None:
@@ -320,8 +364,8 @@ def confinement_of(settings: ScanSettings) -> str:
     return tried.stdout.strip()
 
 
-def create_locked(site: Site, path: Path, manifest: Manifest) -> tuple[RunDirectory, int]:
-    """The run directory, created or gone on with, and held."""
+def create_locked(site: Site, place: Place | Store, manifest: Manifest) -> tuple[RunDirectory, ExitStack]:
+    """The run directory, created or gone on with, and held: with those who share its shards, where there is a database to share them by."""
     stale = site.lists().stale([used.id for used in manifest.lists])
-    run = RunDirectory.create(path, msgspec.structs.replace(manifest, stale_lists=stale), site.run_key())
-    return run, run.hold()
+    run = RunDirectory.create(place, msgspec.structs.replace(manifest, stale_lists=stale), site.run_key())
+    return run, run.hold(shared=bool(site.config.database.url))

@@ -49,7 +49,7 @@ LEVELS: Final = ("avx512", "avx2", "neon", "baseline")
 NONE: Final = "none"
 """The level that uses no native code."""
 
-_INTERFACE: Final = 3  # CUSTODES_INTERFACE in native/custodes.h
+_INTERFACE: Final = 4  # CUSTODES_INTERFACE in native/custodes.h
 _FILE: Final = Path(__file__).with_name(
     {"win32": "_custodes.dll", "darwin": "_custodes.dylib"}.get(sys.platform, "_custodes.so")
 )

@@ -10,7 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -37,12 +39,16 @@ from custodes.handover.package import (
     make_packages,
     save_package,
 )
+from custodes.handover.pages import FilePages
+from custodes.handover.parcel import SEALED_SUFFIX as WITHHELD_SUFFIX
+from custodes.handover.place import Folder
 from custodes.handover.profiles import Profile, profile_of, terms_of, wants
 from custodes.handover.receipts import Receipts
 from custodes.handover.routes.connect import Around, Sender, connect
 from custodes.handover.routes.settings import RouteSettings
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
+from custodes.ledger.store import Place
 from custodes.scan.again import findings_again
 from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
@@ -50,8 +56,10 @@ from custodes.scan.shard import ShardTools
 from custodes.scan.similar_runs import runs_of
 from custodes.sources.files import shown
 
-__all__ = ["Office", "Told", "route_of", "told_of", "usual_route"]
+__all__ = ["WITHHELD", "Office", "Told", "profile_in_force", "route_of", "told_of", "usual_route", "withheld_folder"]
 
+WITHHELD: Final = "withheld"
+"""Why something stands in the record as sealed: by the gateway, and not as a package of a run."""
 DEFAULT_TERMS = (Term(what="receipt", since=Act.RECEIVED, years=1), Term(what="package", since=Act.SEALED, years=1))
 """Where no profile of a jurisdiction is in force: a year, the longest that one of them asks for."""
 
@@ -64,15 +72,15 @@ class Told:
     incidents: tuple[Incident, ...]
 
 
-def told_of(site: Site, path: Path) -> Told:
+def told_of(site: Site, place: Place) -> Told:
     """Compare again what the run keeps, in memory. Raises InputError for a run that lies in another, or is not finished."""
     key = site.run_key()
-    run = RunDirectory.open(path, key)
+    run = RunDirectory.open(place, key)
     if run.manifest.parent:
-        raise InputError(f"{path} lies in another run", hint="give that one: what lies in it counts with it")
+        raise InputError(f"{run.shown} lies in another run", hint="give that one: what lies in it counts with it")
     done = [each for each in runs_of(run, key) if each.manifest.passes and each.latest()]
     if run not in done:
-        raise InputError(f"{path} has examined nothing yet", hint="scan first")
+        raise InputError(f"{run.shown} has examined nothing yet", hint="scan first")
     findings = (finding for each in done for finding in _findings(site, each, run))
     incidents = incidents_of(findings, incident_namer(key), demo=run.manifest.demo_authority)
     return Told(tuple(done), tuple(incidents))
@@ -138,6 +146,19 @@ def reporter_of(site: Site) -> Reporter:
     return Reporter(name=settings.operator, contact=settings.contact or "not given")
 
 
+def withheld_folder(site: Site) -> Path:
+    """Where this site's gateway seals to."""
+    return site.home / site.config.gateway.state / "withheld"
+
+
+def profile_in_force(site: Site) -> Profile | None:
+    """None where no jurisdiction is named, or none of its profiles is in force today."""
+    try:
+        return profile_of(site.config.policy.jurisdiction, datetime.now(UTC).date())
+    except ConfigError:
+        return None
+
+
 class Office:
     """The outbox, the receipts and the record of a site. Opening it tells whether a key is missing that something in it is locked under."""
 
@@ -147,12 +168,10 @@ class Office:
         pace = Pace(alarm_after_s=settings.alarm_after_hours * 3600)
         self.site = site
         self.who = settings.operator
-        self.outbox = Outbox(state / "outbox", keys, pace)
-        self.receipts = Receipts(state / "receipts", keys)
-        memory = CustodyMeans(
-            memory=site.home / "custody.memory", signer=site.signing_key(), trusted=site.earlier_keys()
-        )
-        self.custody = Custody(state / "custody", memory)
+        self.outbox = Outbox(Folder(state / "outbox"), keys, pace)
+        self.receipts = Receipts(Folder(state / "receipts"), keys)
+        means = CustodyMeans(signer=site.signing_key(), trusted=site.earlier_keys())
+        self.custody = Custody(FilePages(state / "custody", site.home / "custody.memory"), means)
         self.rule = TwoPerson(settings.two_person, [VerifierKey.parse(text) for text in settings.approvers])
 
     def desk(self, route: Route) -> Desk:
@@ -172,19 +191,12 @@ class Office:
 
     def terms(self) -> tuple[Term, ...]:
         """How long things are kept here, by the jurisdiction of the policy, as of today."""
-        profile = self._profile()
+        profile = profile_in_force(self.site)
         return terms_of(profile) if profile else DEFAULT_TERMS
-
-    def _profile(self) -> Profile | None:
-        """None where no jurisdiction is named, or none of its profiles is in force today."""
-        try:
-            return profile_of(self.site.config.policy.jurisdiction, datetime.now(UTC).date())
-        except ConfigError:
-            return None
 
     def asked_for(self, incidents: Iterable[Incident]) -> list[Incident]:
         """Those that the jurisdiction of the policy asks anything for; without one all."""
-        profile = self._profile()
+        profile = profile_in_force(self.site)
         return [incident for incident in incidents if profile is None or wants(profile, incident) != "nothing"]
 
     def remove(self, thing: Kept, packages: Path | None) -> None:
@@ -193,12 +205,26 @@ class Office:
             for incident in thing.incidents:
                 self.receipts.remove(incident, thing.route, thing.environment)
             return
+        if thing.digest in self._withheld:
+            self._remove_withheld(thing)
+            return
         if packages is None:
             raise InputError("packages are due, and nobody said where they are", hint="name the folder: --packages DIR")
         for path in packages.rglob(f"*{SEALED_SUFFIX}"):
             if hashlib.sha256(path.read_bytes()).hexdigest() == thing.digest:
                 path.with_name(path.name.removesuffix(SEALED_SUFFIX) + ENVELOPE_SUFFIX).unlink(missing_ok=True)
                 path.unlink()
+
+    @cached_property
+    def _withheld(self) -> set[str]:
+        return {each.digest for each in self.custody.records() if each.act is Act.SEALED and each.reason == WITHHELD}
+
+    def _remove_withheld(self, thing: Kept) -> None:
+        """What the gateway sealed: it has the name of its incident, and lies where the gateway seals to."""
+        for incident in thing.incidents:
+            for path in withheld_folder(self.site).glob(f"*/{incident}{WITHHELD_SUFFIX}"):
+                if hashlib.sha256(path.read_bytes()).hexdigest() == thing.digest:
+                    path.unlink()
 
     def listed(self) -> Callable[[Match], bool]:
         """Whether an entry that matched once is still in force. One that its list gave no id has another in each version: it counts as such."""

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
-from typing import Final
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from custodes.decoding import Recipe
 from custodes.errors import InputError
+from custodes.resizing import resized
 
 __all__ = ["Float32s", "Pixels", "prepared", "square_of", "tensor"]
 
@@ -25,18 +24,16 @@ Pixels = npt.NDArray[np.uint8]
 
 Float32s = npt.NDArray[np.float32]
 
-_FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
 
 def prepared(image: Pixels, recipe: Recipe) -> Pixels:
     """The square that the model is shown, uint8[side, side, 3]."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise InputError(f"not an image in colour: {image.dtype} {list(image.shape)}", hint="give uint8[h, w, 3]")
-    return square_of(Image.fromarray(np.ascontiguousarray(image)), recipe)
+    return square_of(image, recipe)
 
 
-def square_of(picture: Image.Image, recipe: Recipe) -> Pixels:
-    """The same of a picture in mode RGB, of which no copy is made."""
+def square_of(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
+    """The same of pixels that are known to be such, or of a picture in mode RGB, of which no copy is made."""
     return _stretched(picture, recipe) if recipe.fit == "stretch" else _kept(picture, recipe)
 
 
@@ -50,27 +47,27 @@ def tensor(squares: Sequence[Pixels], recipe: Recipe) -> Float32s:
     return np.ascontiguousarray(numbers if recipe.layout == "nhwc" else numbers.transpose(0, 3, 1, 2))
 
 
-def _stretched(picture: Image.Image, recipe: Recipe) -> Pixels:
-    whole = picture.resize((recipe.resize, recipe.resize), _FILTERS[recipe.filter])
+def _stretched(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
+    whole = resized(picture, (recipe.resize, recipe.resize), recipe.filter)
     if recipe.jpeg_quality:
         file = BytesIO()
-        whole.save(file, format="JPEG", quality=recipe.jpeg_quality)
-        whole = Image.open(file, formats=["JPEG"])
+        Image.fromarray(whole).save(file, format="JPEG", quality=recipe.jpeg_quality)
+        whole = np.asarray(Image.open(file, formats=["JPEG"]))
     start = _middle(recipe.resize, recipe.side)
-    return np.asarray(whole)[start : start + recipe.side, start : start + recipe.side]
+    return whole[start : start + recipe.side, start : start + recipe.side]
 
 
-def _kept(picture: Image.Image, recipe: Recipe) -> Pixels:
+def _kept(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
     """As resizing and then cutting out, but only what is cut out is made: the whole of a picture of 1 x 50,000 would be 224 x 11,200,000."""
-    short = min(picture.size)
+    size = picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
+    short = min(size)
     box = []
-    for length in picture.size:
+    for length in size:
         resized = recipe.resize * length // short
         start = _middle(resized, recipe.side)
         box.append((start * length / resized, min((start + recipe.side) * length / resized, length)))
     (left, right), (top, bottom) = box
-    square = picture.resize((recipe.side, recipe.side), _FILTERS[recipe.filter], box=(left, top, right, bottom))
-    return np.asarray(square)
+    return resized(picture, (recipe.side, recipe.side), recipe.filter, (left, top, right, bottom))
 
 
 def _middle(length: int, part: int) -> int:

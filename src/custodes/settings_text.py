@@ -24,6 +24,7 @@ from custodes.jurisdictions import PolicySettings
 from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
 from custodes.net import FetchLimits
+from custodes.postgres.settings import DatabaseSettings
 from custodes.services.limits import CallLimits
 from custodes.serving.settings import ServeSettings
 from custodes.transparency.settings import LogSettings, WitnessSettings
@@ -96,6 +97,7 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
     return TEMPLATE.format(
         recipients=quoted,
         demo=str(demo).lower(),
+        database=commented(DatabaseSettings),
         fetch=commented(FetchLimits),
         image=commented(ImageLimits),
         lists=commented(ListSettings),
@@ -154,6 +156,10 @@ lists = "lists"
 #workers = 0
 # Warn, and exit with 5 if nothing was found, when more than this share of the rows was not examined.
 #unexamined_share_warn = 0.5
+
+# [database]: what several machines share; left out, all is in files (docs/guides/postgresql.md).
+[database]
+{database}
 
 [fetch]
 {fetch}

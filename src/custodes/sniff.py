@@ -24,6 +24,7 @@ __all__ = [
     "is_animated_webp",
     "is_plain_png",
     "is_text",
+    "jpeg_coding",
     "jpeg_layout",
     "longer_scan",
     "luma_scans",
@@ -134,7 +135,7 @@ def size_of(data: bytes, name: str) -> tuple[int, int] | None:
 
 # --- JPEG ---
 
-_SOS, _EOI, _DRI = 0xDA, 0xD9, 0xDD
+_SOS, _EOI, _DRI, _DQT = 0xDA, 0xD9, 0xDD, 0xDB
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Within a scan 0xFF is followed by 0x00 or a restart marker (T.81 section B.1.1.5); anything else is the next segment.
@@ -218,6 +219,29 @@ def jpeg_layout(data: bytes) -> JpegLayout:
     if pending is not None:
         layout.scans.append(_Scan(pending[0], len(data), *pending[1:]))
     return layout
+
+
+_LUMA_STEPS: Final = 3689  # all of the luma table of T.81 section K.1, which quality 50 uses as it is
+_SUBSAMPLINGS: Final = {0x11: "444", 0x21: "422"}
+
+
+def jpeg_coding(data: bytes) -> tuple[int, str]:
+    """About how finely a file is coded: the quality by which common encoders come nearest to its first table, 1 to 100, and its chroma (``444``, ``422``,
+    ``420``). Encoders scale one table (libjpeg, jcparam.c, jpeg_quality_scaling). What is not there counts as quality 100, and 420.
+    """
+    steps, sampling = 0, "420"
+    for marker, start, end in _segments(data):
+        if marker == _DQT and not steps:
+            wide = data[start] >> 4 if start < len(data) else 0
+            steps = sum(data[start + 1 : min(end, start + 65)]) if not wide else _LUMA_STEPS
+        elif marker in _SOF:
+            layers = data[start + 6 : end][1::3]
+            sampling = _SUBSAMPLINGS.get(layers[0], "420") if layers[1:] == b"\x11\x11" else "420"
+        elif marker == _SOS:
+            break
+    per_cent = 100 * steps / _LUMA_STEPS
+    quality = round((200 - per_cent) / 2 if per_cent <= 100 else 5000 / per_cent)
+    return min(max(quality, 1), 100), sampling
 
 
 def cut_scans(data: bytes, layout: JpegLayout, scans_max: int) -> bytes:

@@ -32,12 +32,13 @@ class Task(IntEnum):
 
     EXAMINE = 0
     """What ``decoding`` says; the tasks below need a ``Viewing``."""
-    JUDGE = 1
-    """Digests of every frame, on white, on black and without its alpha, and of its tiles."""
-    WRITE = 2
-    """The picture written again: pixels, durations, and nothing else."""
-    SHOW = 3
-    """As ``JUDGE``, and every view as the models are shown it."""
+    WRITE = 1
+    """Digests of every frame, on white, on black and without its alpha, and of its tiles; every view as the models are shown it; and the picture written
+    again: pixels, durations, and nothing else. Decoded once, so that all of it is of the same pixels."""
+    JUDGE = 2
+    """The digests alone."""
+    CONFIRM = 3
+    """The digests of what was written: by a decoder that is given nothing else."""
 
 
 class Viewing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,7 +53,7 @@ class Viewing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     views_max: int = 64
     """Views that models are shown of one image. An image that has more is not judged wholly."""
     quality: int = 95
-    """Of JPEG and WebP files that are written."""
+    """Of WebP files that are written; and of JPEG files at most, which are written about as finely as they were."""
     written_bytes_max: int = 64 << 20
     svg: bool = False
     """Whether an SVG drawing is written as one. Else its raster is."""
@@ -116,11 +117,7 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
     start = end + _TAIL.size
     if views > viewing.views_max or form >= len(_WRITTEN) or written > viewing.written_bytes_max:
         raise ValueError("answer out of range")
-    if (
-        (views and task is not Task.SHOW)
-        or ((form or written) and task is not Task.WRITE)
-        or bool(form) != bool(written)
-    ):
+    if ((views or form or written) and task is not Task.WRITE) or bool(form) != bool(written):
         raise ValueError("answer to another task")
     at_file = start + views * viewing.view_bytes
     if len(answer) < at_file + written:
@@ -139,7 +136,7 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
 def _check(viewed: Viewed, viewing: Viewing, task: Task) -> None:
     """Whether what is said of a file can be true of it. What the file shows is for a decoder to say that did not write it."""
     whole = viewed.examined.reason is Reason.FULL
-    if (task is Task.WRITE and bool(viewed.written) != whole) or (viewed.views and not whole):
+    if (viewed.written and not whole) or (viewed.views and not viewed.written):
         raise ValueError("answer contradicts itself")
     if not viewed.written:
         return

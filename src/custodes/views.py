@@ -1,4 +1,4 @@
-"""The tasks of ``viewing``, done: an image judged, written again, or shown to models. Meant for inside the jail.
+"""The tasks of ``viewing``, done: an image judged, and what it takes to let it go on: written again, shown to models. Meant for inside the jail.
 
 Promises that whatever the bytes are, the answer says how far it came, and that only what was seen whole is written or shown: each frame of it, on white, on
 black and without its alpha. A file that lacks one byte, or has a frame too many, gives digests and nothing else.
@@ -6,7 +6,7 @@ black and without its alpha. A file that lacks one byte, or has a frame too many
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -22,14 +22,21 @@ from custodes.image import Decoded, Frame, Undecodable, decode
 from custodes.model import Pdq, Reason
 from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of
+from custodes.samples import luma, luma_bytes
+from custodes.sniff import jpeg_coding
 from custodes.svg import RefusedSvg, Svg, drawn, is_svg, read_svg
 from custodes.viewing import CODES_MAX, SVG, Task, Viewed, Viewing
-from custodes.written import Drawn, UnwritableError, written
+from custodes.written import Coding, Drawn, UnwritableError, written
 
 __all__ = ["GRIDS", "view_content"]
 
+Bytes = NDArray[np.uint8]
+
 GRIDS: Final = ((2, 1), (1, 2), (2, 2), (3, 3))
 """Columns and rows of the collages that are taken apart."""
+
+
+_QUALITY_MIN: Final = 50
 
 
 class _PartlySeen(Exception):  # noqa: N818 - an outcome
@@ -53,7 +60,7 @@ def view_content(data: bytes, limits: ImageLimits, viewing: Viewing, task: Task)
         if is_svg(data):
             svg = read_svg(data, limits.pixels_max)
             data = drawn(svg)
-        decoded = decode(data, limits, DecodePolicy.FAST)
+        decoded = decode(data, limits, DecodePolicy.FAST, in_colour=task is Task.WRITE)
         for frame in decoded.frames:
             _take(frame, seen, viewing, task)
     except (Undecodable, RefusedSvg, MemoryError) as refusal:
@@ -62,7 +69,13 @@ def view_content(data: bytes, limits: ImageLimits, viewing: Viewing, task: Task)
         decoded.reason = Reason.PARTIAL_FRAMES
     except (ValueError, OSError):  # a picture that its own library will not resize or convert
         decoded.reason = Reason.BROKEN
-    return _answered(seen, decoded, viewing, task, svg)
+    form = decoded.format if svg is None else SVG
+    if not seen.codes or decoded.reason is Reason.BROKEN:
+        return Viewed(Examined(Reason.BROKEN, form, decoded.width, decoded.height))
+    examined = Examined(decoded.reason, form, decoded.width, decoded.height, tuple(seen.codes.values()))
+    if decoded.reason is not Reason.FULL or task is not Task.WRITE:
+        return Viewed(examined)
+    return _with_file(Viewed(examined, tuple(seen.views)), lambda: _file(seen, decoded, viewing, data, svg), viewing)
 
 
 def _refused(data: bytes, refusal: Exception, *, is_drawing: bool) -> Examined:
@@ -73,50 +86,48 @@ def _refused(data: bytes, refusal: Exception, *, is_drawing: bool) -> Examined:
     return Examined(Reason.BROKEN, SVG)
 
 
-def _answered(seen: _Seen, decoded: Decoded, viewing: Viewing, task: Task, svg: Svg | None) -> Viewed:
-    form = decoded.format if svg is None else SVG
-    if not seen.codes or decoded.reason is Reason.BROKEN:
-        return Viewed(Examined(Reason.BROKEN, form, decoded.width, decoded.height))
-    examined = Examined(decoded.reason, form, decoded.width, decoded.height, tuple(seen.codes.values()))
-    if decoded.reason is not Reason.FULL:
-        return Viewed(examined)
-    if task is not Task.WRITE:
-        return Viewed(examined, tuple(seen.views))
-    refused = Reason.BROKEN
+def _with_file(viewed: Viewed, write: Callable[[], tuple[str, bytes]], viewing: Viewing) -> Viewed:
+    """The answer with the file. Where there can be none, with the digests alone: lists are asked about what cannot be written, too."""
     try:
-        name, file = _file(seen, decoded, viewing, svg)
+        form, file = write()
     except MemoryError:
-        refused = Reason.DECODE_MEMORY
+        return Viewed(replace(viewed.examined, reason=Reason.DECODE_MEMORY, pdq=()))
     except (Undecodable, UnwritableError):
-        pass
-    else:
-        if len(file) <= viewing.written_bytes_max:
-            return Viewed(examined, (), file, name)
-        refused = Reason.TOO_MANY_PIXELS
-    return Viewed(replace(examined, reason=refused, pdq=()))
+        return Viewed(viewed.examined)
+    return (
+        replace(viewed, written=file, form=form) if len(file) <= viewing.written_bytes_max else Viewed(viewed.examined)
+    )
 
 
-def _file(seen: _Seen, decoded: Decoded, viewing: Viewing, svg: Svg | None) -> tuple[str, bytes]:
-    """A drawing leaves as one only where that is wanted, and where it holds no pictures: those would be judged only as far as they are seen."""
+def _file(seen: _Seen, decoded: Decoded, viewing: Viewing, data: bytes, svg: Svg | None) -> tuple[str, bytes]:
+    """A drawing leaves as one only where that is wanted, and where it holds no pictures: those would be judged only as far as they are seen.
+
+    A JPEG file is written about as finely as it was, and never more: what a coarser one has lost does not come back.
+    """
     if svg is not None and viewing.svg and not svg.pictures:
         return SVG, svg.text.encode()
-    return written(seen.frames, decoded.format, decoded.loop, viewing.quality)
+    quality, chroma = jpeg_coding(data) if decoded.format == "jpeg" else (100, "444")
+    coding = Coding(min(max(quality, _QUALITY_MIN), viewing.quality), chroma, decoded.loop)
+    return written(seen.frames, decoded.format, coding)
 
 
 def _take(frame: Frame, seen: _Seen, viewing: Viewing, task: Task) -> None:
+    """Digests of a frame; and where it is to be written, they and all else are of the very pixels that will be."""
     if task is Task.WRITE:
-        first = frame.background == "white"
-        if first:
-            seen.frames.append(Drawn(frame.clear().copy(), frame.duration_ms))
-        if seen.codes:
-            return  # digests are asked for by other tasks; one says that there is a picture
-    for code in _codes(frame, viewing) if task is not Task.WRITE else [_whole(frame)]:
+        if frame.background == "white":
+            seen.frames.append(Drawn(np.array(frame.clear()), frame.duration_ms))
+        luma = _luma(seen.frames[-1].pixels, frame.background)
+        frame = replace(frame, rows=partial(_band, luma), shape=luma.shape, reduction=1)
+    else:
+        luma = frame.rows(0, frame.shape[0])
+        frame = replace(frame, rows=partial(_band, luma))
+    for code in _codes(frame, luma, viewing):
         seen.codes.setdefault(code.code, code)
     if len(seen.codes) > CODES_MAX:
         seen.codes = dict(list(seen.codes.items())[:CODES_MAX])
         raise _PartlySeen
-    if task is Task.SHOW:
-        for picture in _shown(frame, viewing):
+    if task is Task.WRITE:
+        for picture in _shown(seen.frames[-1].pixels, frame.background, viewing):
             seen.views.append(b"".join(square_of(picture, recipe).tobytes() for recipe in viewing.recipes))
         if len(seen.views) > viewing.views_max:
             raise _PartlySeen
@@ -125,18 +136,19 @@ def _take(frame: Frame, seen: _Seen, viewing: Viewing, task: Task) -> None:
 # -- digests
 
 
-def _whole(frame: Frame) -> Pdq:
-    return pdq_of_rows(frame.rows, (frame.width, frame.height), frame.reduction, frame.index)
+_BACKDROPS: Final = {"white": 255, "black": 0, "ignored": None}
 
 
-def _codes(frame: Frame, viewing: Viewing) -> Iterator[Pdq]:
-    """Of the frame, and of each tile of each grid. Luma is made once: most of the work lies in it."""
-    luma = frame.rows(0, frame.shape[0])
-    held = replace(frame, rows=lambda top, bottom: luma[top:bottom])
-    yield _whole(held)
+def _luma(pixels: Bytes, background: str) -> NDArray[Any]:
+    return luma_bytes(pixels) if pixels.shape[2] == 3 else luma(pixels, _BACKDROPS[background])
+
+
+def _codes(frame: Frame, luma: NDArray[Any], viewing: Viewing) -> Iterator[Pdq]:
+    """Of the frame, and of each tile of each grid."""
+    yield pdq_of_rows(frame.rows, (frame.width, frame.height), frame.reduction, frame.index)
     for columns, rows in GRIDS:
         if min(frame.width // columns, frame.height // rows) >= viewing.tile_side_min:
-            yield from _tiles(held, luma, columns, rows)
+            yield from _tiles(frame, luma, columns, rows)
 
 
 def _tiles(frame: Frame, luma: NDArray[Any], columns: int, rows: int) -> Iterator[Pdq]:
@@ -157,22 +169,21 @@ def _band(tile: NDArray[Any], top: int, bottom: int) -> NDArray[Any]:
 # -- what models are shown
 
 
-def _shown(frame: Frame, viewing: Viewing) -> Iterator[Image.Image]:
+def _shown(pixels: Bytes, background: str, viewing: Viewing) -> Iterator[Bytes]:
     """The frame on its background, and its quarters where each is large enough to hide something in."""
-    picture = _on(frame.clear(), frame.background)
+    picture = _on(pixels, background)
     yield picture
-    width, height = picture.size
-    if min(width // 2, height // 2) >= viewing.quarter_side_min:
-        for top in (0, height // 2):
-            for left in (0, width // 2):
-                yield picture.crop((left, top, left + width // 2, top + height // 2))
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2
+    if min(width, height) >= viewing.quarter_side_min:
+        for top in (0, height):
+            for left in (0, width):
+                yield picture[top : top + height, left : left + width]
 
 
-def _on(picture: Image.Image, background: str) -> Image.Image:
-    if picture.mode == "RGB":
-        return picture
-    if background == "ignored":
-        return picture.convert("RGB")
+def _on(pixels: Bytes, background: str) -> Bytes:
+    if pixels.shape[2] == 3 or background == "ignored":
+        return pixels[:, :, :3]
+    picture = Image.fromarray(pixels)
     page = Image.new("RGB", picture.size, background)
     page.paste(picture, mask=picture)
-    return page
+    return np.asarray(page)

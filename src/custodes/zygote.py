@@ -87,7 +87,7 @@ def _warm_up(birth: Birth) -> None:
 
 
 def _view(sample: bytes, birth: Birth) -> None:
-    for task in (Task.JUDGE, Task.WRITE, Task.SHOW):
+    for task in (Task.WRITE, Task.CONFIRM):
         if birth.viewing:
             view_content(sample, birth.limits, birth.viewing, task)
 

@@ -41,7 +41,7 @@ from custodes.digests import crypto_digests
 from custodes.errors import InputError, StorageError
 from custodes.handover.finding import FORMAT, BundleHeader, seal_bundle
 from custodes.ledger.rows import RowsBuilder
-from custodes.ledger.run import Found, RunDirectory, ShardCommit
+from custodes.ledger.run import Found, RunDirectory, ShardCommit, shard_name
 from custodes.model import Content, Reason
 from custodes.scan.run import ScanPlan, manifest_of, plan_scan
 from custodes.sources.base import SourceOptions
@@ -541,6 +541,6 @@ def test_a_card_of_a_run_that_was_not_finished_commits_to_nothing(signed: dict[s
 def test_shards_that_were_changed_open_nothing(tmp_path: Path) -> None:
     past = earlier(tmp_path, 1, 20)
     world = world_of(past, 3)
-    past.run.shard_path(0, 0).write_bytes(b"no parquet")
+    (past.run.path / shard_name(0, 0)).write_bytes(b"no parquet")
     with pytest.raises(StorageError):
         world.rows.answer(world.ask)

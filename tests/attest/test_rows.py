@@ -45,7 +45,7 @@ from custodes.commitment.tree import (
 from custodes.crypto.keystream import keystream
 from custodes.errors import InputError, StorageError
 from custodes.ledger.rows import outcomes_table
-from custodes.ledger.run import ShardCommit
+from custodes.ledger.run import ShardCommit, shard_name
 from custodes.model import Reason
 from custodes.transparency.merkle import Tree, leaf_hash, verify_inclusion
 from tests.attest.committed import accepted, changes, statement_with
@@ -280,7 +280,7 @@ def test_shard_files_that_are_not_those_of_then_prove_nothing(tmp_path: Path) ->
     key = past.site.run_key()
     rows = committed_rows(past.run, key, commit_rows(past.run, key).root)
     card = card_rows(statement_with(past, rows.committed))
-    past.run.shard_path(0, 0).unlink()
+    (past.run.path / shard_name(0, 0)).unlink()
     again(past, 0, "dns")  # under the old name
     with pytest.raises(StorageError, match="not what was committed to"):
         rows.prove(card, 10)
@@ -289,7 +289,7 @@ def test_shard_files_that_are_not_those_of_then_prove_nothing(tmp_path: Path) ->
 
 def test_a_run_that_is_not_finished_commits_to_nothing(tmp_path: Path) -> None:
     past = earlier(tmp_path, 2, 10)
-    past.run.shard_path(1, 0).unlink()
+    (past.run.path / shard_name(1, 0)).unlink()
     with pytest.raises(InputError, match="not finished: 1 of 2"):
         commit_rows(past.run, past.site.run_key())
 
@@ -303,16 +303,21 @@ def test_another_root_is_not_the_runs(past: Earlier) -> None:
 
 
 def test_several_processes_hash_what_one_does(past: Earlier) -> None:
-    path = str(past.run.shard_path(0, 0))
-    given = [Stretch(KEY, number * BLOCK_ROWS, [Piece(path, number, 200), Piece(path, 0, 56)]) for number in range(10)]
-    given.append(Stretch(KEY, 10 * BLOCK_ROWS, [Piece(path, 330, 3)]))
+    run = past.run.store.at()
+    given = [
+        Stretch(KEY, run, number * BLOCK_ROWS, [Piece(0, 0, number, 200), Piece(0, 0, 0, 56)]) for number in range(10)
+    ]
+    given.append(Stretch(KEY, run, 10 * BLOCK_ROWS, [Piece(0, 0, 330, 3)]))
     assert list(hashed(given, 2)) == [blocks_of(stretch) for stretch in given]
 
 
 def test_a_damaged_shard_file_stops_all_of_it(past: Earlier, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.parquet"
+    given = [Stretch(KEY, str(tmp_path), number * BLOCK_ROWS, [Piece(0, 0, 0, 1)]) for number in range(6)]
+    with pytest.raises(StorageError, match="is gone"):
+        list(hashed(given, 2))
+    bad = tmp_path / shard_name(0, 0)
+    bad.parent.mkdir(parents=True)
     bad.write_bytes(b"no parquet")
-    given = [Stretch(KEY, number * BLOCK_ROWS, [Piece(str(bad), 0, 1)]) for number in range(6)]
     with pytest.raises(StorageError, match="not a whole shard file"):
         list(hashed(given, 2))
 
@@ -327,12 +332,13 @@ from pathlib import Path
 from custodes.config import load_site
 from custodes.ledger.disk import Disk
 from custodes.ledger.run import RunDirectory
+from custodes.ledger.store import Folder
 from custodes.commitment.runs import commit_rows
 class Dying(Disk):
     def link(self, aside, path):
         os.kill(os.getpid(), signal.SIGKILL)
 key = load_site(sys.argv[1]).run_key()
-commit_rows(RunDirectory.open(Path(sys.argv[2]), key, Dying()), key)
+commit_rows(RunDirectory.open(Folder(Path(sys.argv[2]), Dying()), key), key)
 """
 
 
@@ -416,7 +422,7 @@ def test_where_nothing_is_checked_every_lie_is_missed() -> None:
 def test_a_shard_of_the_columns_pass_alone_is_committed_to(tmp_path: Path) -> None:
     """Such a shard file has no digests."""
     past = earlier(tmp_path, 1, 20)
-    past.run.shard_path(0, 0).unlink()
+    (past.run.path / shard_name(0, 0)).unlink()
     whole: ShardCommit = commit_of(past.site, past.run, past.plan.shards[0], 0)
     past.run.commit(msgspec.structs.replace(whole, table=whole.table.select(["reason"])))
     key = past.site.run_key()

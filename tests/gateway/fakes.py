@@ -183,7 +183,7 @@ class People:
         self.looks += 1
         return Caller("tenant", user and f"u-{len(user)}", warned=self.warned)
 
-    async def caller(self, key: str, user: str, request: str) -> Caller:
+    async def caller(self, key: str, user: str, request: str, images: int) -> Caller:
         if (broken := await self.faults.wait("people")) is not None:
             return broken  # type: ignore[no-any-return]
         self.known(key)

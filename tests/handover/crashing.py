@@ -23,12 +23,14 @@ from typing import Any, NoReturn
 
 from custodes.errors import ConfigError, CustodesError
 from custodes.handover import clocks as clocks_module
-from custodes.handover import locker as locker_module
 from custodes.handover import outbox as outbox_module
+from custodes.handover import place as place_module
 from custodes.handover.clocks import Kept, Term, purge
 from custodes.handover.custody import Act, Custody
 from custodes.handover.locker import Locker
 from custodes.handover.outbox import Item, LeaseLost, Outbox, Pace, Seams
+from custodes.handover.pages import FilePages
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipt, Receipts
 from tests.handover.keeping import NOON, Clock, custody_in, deed, letter, outbox_in, transport_key
 
@@ -176,7 +178,7 @@ class PurgeStory(Story):
     """Receipts whose time is over. Nothing is gone without its line, and none has two."""
 
     def acts(self) -> Iterator[Step]:
-        receipts, custody = Receipts(self.home / "receipts", [OLD]), custody_in(self.home)
+        receipts, custody = Receipts(Folder(self.home / "receipts"), [OLD]), custody_in(self.home)
         for number in range(2):
             receipts.keep(f"{number:032x}", "ncmec", "test", Receipt(step="finish", received=NOON, body=b"<r/>"))
             custody.append(deed(number, Act.RECEIVED))
@@ -184,7 +186,7 @@ class PurgeStory(Story):
         yield self._purge
 
     def _purge(self) -> None:
-        receipts = Receipts(self.home / "receipts", [OLD])
+        receipts = Receipts(Folder(self.home / "receipts"), [OLD])
 
         def remove(thing: Kept) -> None:
             receipts.remove(thing.incidents[0], thing.route, thing.environment)
@@ -193,7 +195,7 @@ class PurgeStory(Story):
 
     def seen(self) -> Any:
         self._purge()  # what a crash stopped is done again, and then all is as it should be
-        receipts, custody = Receipts(self.home / "receipts", [OLD]), custody_in(self.home)
+        receipts, custody = Receipts(Folder(self.home / "receipts"), [OLD]), custody_in(self.home)
         left = [len(receipts.of(f"{number:032x}", "ncmec", "test")) for number in range(2)]
         return left, sorted(line.incident for line in custody.records() if line.act is Act.DELETED)
 
@@ -297,7 +299,9 @@ class Day(Clock):
 
 
 def shared(home: Path) -> Outbox:
-    return Outbox(home / "outbox", [OLD], Pace(lease_s=3600, first_s=1, cap_s=1), Seams(Day(home / "day"), lambda: 1.0))
+    return Outbox(
+        Folder(home / "outbox"), [OLD], Pace(lease_s=3600, first_s=1, cap_s=1), Seams(Day(home / "day"), lambda: 1.0)
+    )
 
 
 def worker(home: Path, seed: int, letters: int) -> None:
@@ -402,7 +406,7 @@ def busy(home: Path) -> NoReturn:
     """Outbox, receipts and custody of what comes on standard input, one payload a line, until it ends; then over again until killed."""
     payloads = sys.stdin.buffer.read().splitlines()
     outbox, custody = outbox_in(home / "outbox", clock=Clock()), custody_in(home)
-    receipts = Receipts(home / "receipts", [OLD])
+    receipts = Receipts(Folder(home / "receipts"), [OLD])
     turn = 0
     while True:
         for number, payload in enumerate(payloads):
@@ -423,11 +427,11 @@ def busy(home: Path) -> NoReturn:
 def marks_after_deleting() -> None:
     """A letter is gone before its name is spent: killed in between, it is put again."""
 
-    def spend(self: Locker, name: str) -> None:
+    def spend(self: Folder, name: str) -> None:
         self.remove(name)
-        locker_module.replace_file(self.folder / f"{name}.spent", b"")
+        place_module.replace_file(self.path / f"{name}.spent", b"")
 
-    Locker.spend = spend  # type: ignore[method-assign]
+    Folder.spend = spend  # type: ignore[method-assign]
 
 
 def writes_in_place() -> None:
@@ -438,7 +442,7 @@ def writes_in_place() -> None:
         os.write(descriptor, content)
         os.close(descriptor)
 
-    locker_module.replace_file = replace_file  # type: ignore[attr-defined]
+    place_module.replace_file = replace_file  # type: ignore[attr-defined]
 
 
 def forgets_keys_first() -> None:
@@ -454,20 +458,17 @@ def forgets_keys_first() -> None:
 
 def remembers_first() -> None:
     """How far the record has come is remembered before it has come there."""
-    append = Custody._write
+    add, remember = FilePages.add, FilePages.remember
 
-    def late(self: Custody, lines: bytes) -> None:
-        self._late = lines  # type: ignore[attr-defined]
+    def late(self: FilePages, first: int, lines: list[bytes]) -> None:
+        self._late = first, lines  # type: ignore[attr-defined]
 
-    remember = Custody._remember
+    def early(self: FilePages, envelope: bytes) -> None:
+        remember(self, envelope)
+        if lines := self.__dict__.pop("_late", ()):
+            add(self, *lines)
 
-    def early(self: Custody, known: Any, head: Any) -> Any:
-        told = remember(self, known, head)
-        if lines := self.__dict__.pop("_late", b""):
-            append(self, lines)
-        return told
-
-    Custody._write, Custody._remember = late, early  # type: ignore[method-assign]
+    FilePages.add, FilePages.remember = late, early  # type: ignore[method-assign]
 
 
 def records_before_removing() -> None:

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from custodes.crypto.keys import SigningKey, TransportKey
 from custodes.handover.custody import Act, Anchor, Custody, Deed, Means, Nowhere
 from custodes.handover.outbox import Letter, Outbox, Pace, Seams
+from custodes.handover.place import Folder, Place
+from tests.handover.homes import FolderHome, Home
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -37,9 +39,14 @@ def signing_key(number: int = 1, name: str = "site.example") -> SigningKey:
     return SigningKey(name, Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)))
 
 
-def outbox_in(folder: Path, *keys: TransportKey, clock: Clock | None = None, **pace: Any) -> Outbox:
+def outbox_in(where: Path | Place, *keys: TransportKey, clock: Clock | None = None, **pace: Any) -> Outbox:
     """An outbox whose pauses have no chance in them: the whole pause."""
-    return Outbox(folder, keys or [transport_key()], Pace(**pace), Seams(clock or Clock(), lambda: 1.0))
+    return Outbox(
+        Folder(where) if isinstance(where, Path) else where,
+        keys or [transport_key()],
+        Pace(**pace),
+        Seams(clock or Clock(), lambda: 1.0),
+    )
 
 
 def letter(number: int = 1, payload: bytes = b"payload", **changed: Any) -> Letter:
@@ -57,10 +64,11 @@ class Heads:
         self.noted.append(checkpoint)
 
 
-def custody_in(home: Path, clock: Clock | None = None, anchor: Anchor | None = None, **changed: Any) -> Custody:
-    """The record in ``home/custody``, its memory beside that."""
-    means = {"memory": home / "custody.memory", "signer": signing_key(), "clock": clock or Clock()} | changed
-    return Custody(home / "custody", Means(**means, anchor=anchor or Nowhere()))
+def custody_in(where: Path | Home, clock: Clock | None = None, anchor: Anchor | None = None, **changed: Any) -> Custody:
+    """The record of a home."""
+    home = FolderHome(where) if isinstance(where, Path) else where
+    means = {"signer": signing_key(), "clock": clock or Clock(), "guard": home.guard} | changed
+    return Custody(home.pages(), Means(**means, anchor=anchor or Nowhere()))
 
 
 def deed(number: int = 1, act: Act = Act.SENT, **changed: Any) -> Deed:

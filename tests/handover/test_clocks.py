@@ -15,6 +15,7 @@ from custodes.errors import InputError
 from custodes.handover import clocks as module
 from custodes.handover.clocks import Kept, Term, due, ends, hold, kept, purge, unhold
 from custodes.handover.custody import Act, Custody
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipt, Receipts
 from tests.handover.keeping import NOON, Clock, custody_in, deed, transport_key
 
@@ -260,7 +261,7 @@ class World:
     def __init__(self, home: Path) -> None:
         self.clock = Clock(at("2027-02-20T00:00:00"))
         self.custody = custody_in(home, self.clock)
-        self.receipts = Receipts(home / "receipts", [transport_key()])
+        self.receipts = Receipts(Folder(home / "receipts"), [transport_key()])
         self.received: dict[int, datetime] = {}
         self.held: set[int] = set()
         self.gone: dict[int, datetime] = {}

@@ -18,19 +18,17 @@ from custodes.crypto.dsse import verify
 from custodes.crypto.keys import VerifierKey
 from custodes.errors import StorageError
 from custodes.handover import custody as module
-from custodes.handover.custody import LINE_BYTES_MAX, PAYLOAD_TYPE, Act, Custody, Deed, Head
+from custodes.handover.custody import PAYLOAD_TYPE, Act, Custody, Deed, Head
+from custodes.handover.pages import LINE_BYTES_MAX
+from tests.handover.homes import FolderHome, Home
 from tests.handover.keeping import Clock, Heads, custody_in, deed, signing_key
 
 
-def filled(home: Path, count: int = 5) -> Custody:
+def filled(home: Home, count: int = 5) -> Custody:
     custody = custody_in(home)
     for number in range(count):
         custody.append(deed(number))
     return custody
-
-
-def record_of(home: Path) -> Path:
-    return home / "custody" / "record.jsonl"
 
 
 def acts(custody: Custody) -> list[Act]:
@@ -40,13 +38,13 @@ def acts(custody: Custody) -> list[Act]:
 # -- what is recorded
 
 
-def test_deeds_are_recorded_in_order_with_who_and_when_and_survive(tmp_path: Path) -> None:
+def test_deeds_are_recorded_in_order_with_who_and_when_and_survive(home: Home) -> None:
     clock = Clock()
-    custody = custody_in(tmp_path, clock)
+    custody = custody_in(home, clock)
     custody.append(deed(1, Act.SEALED, digest="a" * 64))
     clock.passes(hours=1)
     custody.append(deed(1, Act.RECEIVED, who="ncmec", receipt="4242"), deed(2, Act.HELD, reason="police"))
-    first, second, third = custody_in(tmp_path).records()
+    first, second, third = custody_in(home).records()
     assert (first.seq, first.act, first.time, first.digest) == (1, Act.SEALED, "2026-03-01T12:00:00+00:00", "a" * 64)
     assert (second.seq, second.who, second.time, second.receipt) == (2, "ncmec", "2026-03-01T13:00:00+00:00", "4242")
     assert (third.prev, third.reason) == (second.hash, "police")
@@ -54,29 +52,28 @@ def test_deeds_are_recorded_in_order_with_who_and_when_and_survive(tmp_path: Pat
     assert custody.verify() == custody.head() == Head(3, third.hash)
 
 
-def test_a_line_is_json_and_its_hash_is_of_itself_without_it(tmp_path: Path) -> None:
-    filled(tmp_path, 2)
-    one, two = record_of(tmp_path).read_bytes().splitlines()
+def test_a_line_is_json_and_its_hash_is_of_itself_without_it(home: Home) -> None:
+    filled(home, 2)
+    one, two = (line.rstrip() for line in home.lines())
     body, digest = one[: -len(',"hash":""}') - 64] + b"}", json.loads(one)["hash"]
     assert module.hashlib.sha256(body).hexdigest() == digest == json.loads(two)["prev"]
-    assert record_of(tmp_path).stat().st_mode & 0o777 == 0o600
 
 
-def test_an_empty_record_verifies_and_appending_nothing_records_nothing(tmp_path: Path) -> None:
-    custody = custody_in(tmp_path)
+def test_an_empty_record_verifies_and_appending_nothing_records_nothing(home: Home) -> None:
+    custody = custody_in(home)
     assert (custody.verify(), custody.head(), list(custody.records())) == (Head(0, ""), Head(0, ""), [])
     assert custody.append() == []
     assert list(custody.records()) == []
 
 
-def test_the_longest_line_fits_its_limit(tmp_path: Path) -> None:
+def test_the_longest_line_fits_its_limit(home: Home) -> None:
     long = deed(
         1, Act.WITHDRAWN, who="w" * 64, environment="production", route="r" * 32, digest="d" * 64, receipt="R" * 128,
         reason="r" * 32,
     )  # fmt: skip
-    custody_in(tmp_path).append(long)
-    assert len(record_of(tmp_path).read_bytes()) < LINE_BYTES_MAX
-    assert custody_in(tmp_path).verify().seq == 1
+    custody_in(home).append(long)
+    assert len(home.lines()[0]) < LINE_BYTES_MAX
+    assert custody_in(home).verify().seq == 1
 
 
 FOREIGN: dict[str, dict[str, Any]] = {
@@ -106,9 +103,9 @@ def test_there_is_no_room_for_links_hashes_or_sentences_and_none_is_repeated(cas
     assert not any(text and text in str(raised.value) for text in FOREIGN[case].values())
 
 
-def test_the_head_is_given_to_the_anchor_signed(tmp_path: Path) -> None:
+def test_the_head_is_given_to_the_anchor_signed(home: Home) -> None:
     anchor = Heads()
-    custody = custody_in(tmp_path, anchor=anchor)
+    custody = custody_in(home, anchor=anchor)
     custody.append(deed(1))
     custody.append(deed(2), deed(3))
     told = [msgspec.json.decode(verify(data, PAYLOAD_TYPE, [signing_key().verifier]).payload) for data in anchor.noted]
@@ -161,16 +158,15 @@ AT_THE_END = {case for case in DAMAGE if "last" in case or "all" in case or "lin
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_damage_is_an_error_that_names_its_line_and_stops_what_is_recorded(tmp_path: Path, case: str) -> None:
-    filled(tmp_path)
+def test_damage_is_an_error_that_names_its_line_and_stops_what_is_recorded(home: Home, case: str) -> None:
+    filled(home)
     change, said = DAMAGE[case]
-    lines = record_of(tmp_path).read_bytes().splitlines(keepends=True)
-    record_of(tmp_path).write_bytes(b"".join(change(lines)))
+    home.rewrite(change(home.lines()))
     with pytest.raises(StorageError, match=said):
-        custody_in(tmp_path).verify()
+        custody_in(home).verify()
     if case in AT_THE_END:
         with pytest.raises(StorageError):
-            custody_in(tmp_path).append(deed(9))
+            custody_in(home).append(deed(9))
 
 
 def spelt_otherwise(line: bytes) -> bytes:
@@ -178,29 +174,28 @@ def spelt_otherwise(line: bytes) -> bytes:
     return body[:-1] + b',"hash":"%b"}\n' % module.hashlib.sha256(body).hexdigest().encode()
 
 
-def test_a_line_has_one_spelling(tmp_path: Path) -> None:
-    filled(tmp_path, 1)
-    record_of(tmp_path).write_bytes(spelt_otherwise(record_of(tmp_path).read_bytes()))
+def test_a_line_has_one_spelling(home: Home) -> None:
+    filled(home, 1)
+    home.rewrite([spelt_otherwise(line) for line in home.lines()])
     with pytest.raises(StorageError, match="spelt otherwise"):
-        custody_in(tmp_path).verify()
+        custody_in(home).verify()
 
 
 def test_planted_without_its_memory_a_record_that_was_cut_short_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled(tmp_path)
-    lines = record_of(tmp_path).read_bytes().splitlines(keepends=True)
-    record_of(tmp_path).write_bytes(b"".join(lines[:3]))
+    filled(home)
+    home.rewrite(home.lines()[:3])
     monkeypatch.setattr(Custody, "_refuse_short", lambda *_: None)
-    assert custody_in(tmp_path).verify().seq == 3
+    assert custody_in(home).verify().seq == 3
 
 
 def test_planted_without_the_chain_a_line_that_was_removed_is_not_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled(tmp_path)
-    lines = record_of(tmp_path).read_bytes().splitlines(keepends=True)
-    record_of(tmp_path).write_bytes(b"".join(lines[:2] + lines[3:]))
+    filled(home)
+    lines = home.lines()
+    home.rewrite(lines[:2] + lines[3:])
     parsed = module._parsed
 
     def follows_on_anything(line: bytes, before: Head) -> Any:
@@ -208,13 +203,13 @@ def test_planted_without_the_chain_a_line_that_was_removed_is_not_missed(
         return parsed(line, Head(told["seq"] - 1, told["prev"]))
 
     monkeypatch.setattr(module, "_parsed", follows_on_anything)
-    assert custody_in(tmp_path).verify().seq == 5
+    assert custody_in(home).verify().seq == 5
 
 
 def test_a_missing_foreign_or_older_memory_is_noticed(tmp_path: Path) -> None:
     home, other = tmp_path / "home", tmp_path / "other"
-    filled(home)
-    filled(other)
+    filled(FolderHome(home))
+    filled(FolderHome(other))
     memory = home / "custody.memory"
     whole = memory.read_bytes()
     memory.unlink()
@@ -231,21 +226,21 @@ def test_a_missing_foreign_or_older_memory_is_noticed(tmp_path: Path) -> None:
     assert custody_in(home).verify().seq == 5
 
 
-def test_a_memory_that_another_key_signed_is_refused_unless_that_key_is_trusted(tmp_path: Path) -> None:
-    filled(tmp_path)
+def test_a_memory_that_another_key_signed_is_refused_unless_that_key_is_trusted(home: Home) -> None:
+    filled(home)
     later = signing_key(2)
     with pytest.raises(StorageError, match="not this site's"):
-        custody_in(tmp_path, signer=later).append(deed(9))
-    custody_in(tmp_path, signer=later, trusted=[signing_key().verifier]).append(deed(9))
-    assert custody_in(tmp_path, signer=later).verify().seq == 6
+        custody_in(home, signer=later).append(deed(9))
+    custody_in(home, signer=later, trusted=[signing_key().verifier]).append(deed(9))
+    assert custody_in(home, signer=later).verify().seq == 6
 
 
 def test_planted_without_the_signature_a_memory_by_anybody_is_believed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled(tmp_path)
+    filled(home)
     monkeypatch.setattr(VerifierKey, "verify", lambda *_: True)
-    assert custody_in(tmp_path, signer=signing_key(2)).verify().seq == 5
+    assert custody_in(home, signer=signing_key(2)).verify().seq == 5
 
 
 # -- crashes
@@ -253,8 +248,8 @@ def test_planted_without_the_signature_a_memory_by_anybody_is_believed(
 
 @pytest.mark.parametrize("torn", [b"{", b'{"act":"sent"', b"\0" * 300, b"\xff" * 2000, b"\n", b"\0" * 90 + b"\n"])
 def test_a_torn_end_is_passed_over_then_cut_and_the_cut_recorded(tmp_path: Path, torn: bytes) -> None:
-    filled(tmp_path, 2)
-    with record_of(tmp_path).open("ab") as file:
+    filled(FolderHome(tmp_path), 2)
+    with (tmp_path / "custody" / "record.jsonl").open("ab") as file:
         file.write(torn)
     custody = custody_in(tmp_path)
     assert custody.verify().seq == 2
@@ -262,18 +257,18 @@ def test_a_torn_end_is_passed_over_then_cut_and_the_cut_recorded(tmp_path: Path,
     assert told.seq == 4
     assert acts(custody) == [Act.SENT, Act.SENT, Act.CUT, Act.SENT]
     assert list(custody.records())[2].digest == module.hashlib.sha256(torn).hexdigest()
-    assert len(record_of(tmp_path).read_bytes().splitlines()) == 4
+    assert len((tmp_path / "custody" / "record.jsonl").read_bytes().splitlines()) == 4
 
 
 def test_a_torn_line_of_the_very_first_deed_is_cut_too(tmp_path: Path) -> None:
     custody_in(tmp_path).append()
-    record_of(tmp_path).write_bytes(b'{"act":')
+    (tmp_path / "custody" / "record.jsonl").write_bytes(b'{"act":')
     custody_in(tmp_path).append(deed(1))
     assert acts(custody_in(tmp_path)) == [Act.CUT, Act.SENT]
 
 
 def test_whole_lines_that_came_before_the_crash_are_kept(tmp_path: Path) -> None:
-    filled(tmp_path, 2)
+    filled(FolderHome(tmp_path), 2)
     memory = (tmp_path / "custody.memory").read_bytes()
     custody_in(tmp_path).append(deed(3), deed(4))
     (tmp_path / "custody.memory").write_bytes(memory)  # as if the crash came between the two files
@@ -284,8 +279,8 @@ def test_whole_lines_that_came_before_the_crash_are_kept(tmp_path: Path) -> None
 
 
 def test_a_disk_that_fills_up_stops_the_object_and_the_next_one_mends_it(tmp_path: Path) -> None:
-    custody = filled(tmp_path, 2)
-    whole = record_of(tmp_path).read_bytes()
+    custody = filled(FolderHome(tmp_path), 2)
+    whole = (tmp_path / "custody" / "record.jsonl").read_bytes()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     was = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 100, before[1]))
@@ -295,20 +290,20 @@ def test_a_disk_that_fills_up_stops_the_object_and_the_next_one_mends_it(tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, was)
-    assert len(record_of(tmp_path).read_bytes()) == len(whole) + 100
+    assert len((tmp_path / "custody" / "record.jsonl").read_bytes()) == len(whole) + 100
     with pytest.raises(StorageError, match="could not be written before"):
         custody.append(deed(3))
     custody_in(tmp_path).append(deed(4))
     assert acts(custody_in(tmp_path)) == [Act.SENT, Act.SENT, Act.CUT, Act.SENT]
 
 
-def test_many_deeds_at_once_are_one_step_and_all_who_record_take_turns(tmp_path: Path) -> None:
-    custody = custody_in(tmp_path)
+def test_many_deeds_at_once_are_one_step_and_all_who_record_take_turns(home: Home) -> None:
+    custody = custody_in(home)
     custody.append(*(deed(number) for number in range(1000)))
 
     def work() -> None:
         for number in range(10):
-            custody_in(tmp_path).append(deed(number))
+            custody_in(home).append(deed(number))
             custody.append(deed(number))
 
     threads = [threading.Thread(target=work) for _ in range(3)]
@@ -320,12 +315,15 @@ def test_many_deeds_at_once_are_one_step_and_all_who_record_take_turns(tmp_path:
 
 
 def test_what_is_decided_by_the_record_can_be_recorded_before_anybody_else_records(tmp_path: Path) -> None:
-    custody = filled(tmp_path, 1)
-    with custody.still():
+    custody = filled(FolderHome(tmp_path), 1)
+
+    def decided() -> None:
         assert custody.verify().seq == 1
         custody.append(deed(2))
         with pytest.raises(BlockingIOError), module.exclusive(tmp_path / "custody", wait=False):
             pass
+
+    custody.alone(decided)
     custody_in(tmp_path).append(deed(3))
     assert custody.verify().seq == 3
 
@@ -333,8 +331,8 @@ def test_what_is_decided_by_the_record_can_be_recorded_before_anybody_else_recor
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.soak)])
 def test_no_random_change_of_what_was_told_goes_unseen(tmp_path: Path, count: int) -> None:
     rng = random.Random(count)
-    filled(tmp_path, 12)
-    whole = record_of(tmp_path).read_bytes()
+    filled(FolderHome(tmp_path), 12)
+    whole = (tmp_path / "custody" / "record.jsonl").read_bytes()
     for _ in range(count):
         data = bytearray(whole)
         for _ in range(rng.choice((1, 1, 3))):
@@ -350,12 +348,12 @@ def test_no_random_change_of_what_was_told_goes_unseen(tmp_path: Path, count: in
                 data[at:at] = data[: rng.randrange(len(data))]
         if bytes(data).startswith(whole):
             continue  # only something behind the end: torn
-        record_of(tmp_path).write_bytes(data)
+        (tmp_path / "custody" / "record.jsonl").write_bytes(data)
         with pytest.raises(StorageError):
             custody_in(tmp_path).verify()
 
 
-def test_nothing_prints_an_incident(tmp_path: Path) -> None:
-    (told,) = filled(tmp_path, 1).append(deed(77))
+def test_nothing_prints_an_incident(home: Home) -> None:
+    (told,) = filled(home, 1).append(deed(77))
     assert (repr(deed(77)), repr(told)) == ("<Deed sent>", "<Recorded sent>")
     assert isinstance(told, Deed)

@@ -22,6 +22,8 @@ from custodes.handover.delivery import Dead, Delivered, Ended, Later, Progress
 from custodes.handover.desk import Desk, Means
 from custodes.handover.incident import Incident
 from custodes.handover.outbox import LeaseLost, Outbox, Seams
+from custodes.handover.pages import FilePages
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipt, Receipts
 from custodes.handover.words import Environment
 from tests.handover.making import finding, incidents
@@ -88,10 +90,10 @@ class House:
     now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
 
     def means(self) -> Means:
-        memory = CustodyMeans(memory=self.folder / "memory", signer=KEY, clock=lambda: self.now)
-        outbox = Outbox(self.folder / "outbox", KEYS, seams=Seams(clock=lambda: self.now, chance=lambda: 0.5))
-        custody = Custody(self.folder / "custody", memory)
-        return Means(outbox, Receipts(self.folder / "receipts", KEYS), custody, "officer", lambda: self.now)
+        memory = CustodyMeans(signer=KEY, clock=lambda: self.now)
+        outbox = Outbox(Folder(self.folder / "outbox"), KEYS, seams=Seams(clock=lambda: self.now, chance=lambda: 0.5))
+        custody = Custody(FilePages(self.folder / "custody", self.folder / "memory"), memory)
+        return Means(outbox, Receipts(Folder(self.folder / "receipts"), KEYS), custody, "officer", lambda: self.now)
 
     def desk(self) -> Desk:
         return Desk(self.receiver, self.means())

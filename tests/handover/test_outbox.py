@@ -27,6 +27,7 @@ from custodes.handover.outbox import (
     Seams,
     State,
 )
+from tests.handover.homes import Home
 from tests.handover.keeping import NOON, Clock, letter, outbox_in, transport_key
 
 
@@ -44,8 +45,8 @@ def only(outbox: Outbox) -> Any:
 # -- putting
 
 
-def test_the_same_key_twice_is_one_and_another_payload_under_it_is_told(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_the_same_key_twice_is_one_and_another_payload_under_it_is_told(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     assert outbox.put(letter(1)) is Put.NEW
     assert outbox.put(letter(1)) is Put.SAME
     assert outbox.put(letter(1, b"other")) is Put.OTHER
@@ -54,24 +55,22 @@ def test_the_same_key_twice_is_one_and_another_payload_under_it_is_told(tmp_path
     assert len(outbox.survey().items) == 1
 
 
-def test_what_was_delivered_is_never_put_again_and_what_was_dropped_may_be(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_what_was_delivered_is_never_put_again_and_what_was_dropped_may_be(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     outbox.put(letter(2))
     assert outbox.known(letter(1).key)
     outbox.delete(taken(outbox))
     outbox.drop(only(outbox).id)
-    again = outbox_in(tmp_path / "outbox")
+    again = outbox_in(home / "outbox")
     assert sorted([again.put(letter(1)), again.put(letter(2))]) == [Put.DELIVERED, Put.NEW]
     assert again.known(letter(1).key)
     assert not again.known(letter(3).key)
 
 
-def test_planted_without_the_mark_a_delivered_letter_is_put_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_planted_without_the_mark_a_delivered_letter_is_put_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Locker, "spend", Locker.remove)
-    outbox = outbox_in(tmp_path / "outbox")
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     outbox.delete(taken(outbox))
     assert outbox.put(letter(1)) is Put.NEW
@@ -93,8 +92,8 @@ def test_letters_that_do_not_fit_are_refused(case: str) -> None:
     assert "hook.example" not in str(raised.value)
 
 
-def test_letters_at_their_limits_are_taken(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_letters_at_their_limits_are_taken(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     payload = b"\0" * PAYLOAD_BYTES_MAX
     assert outbox.put(letter(1, payload, key="k" * KEY_CHARS_MAX)) is Put.NEW
     assert taken(outbox).payload == payload
@@ -103,9 +102,9 @@ def test_letters_at_their_limits_are_taken(tmp_path: Path) -> None:
 # -- leases
 
 
-def test_an_item_has_one_worker_until_its_lease_ends(tmp_path: Path) -> None:
+def test_an_item_has_one_worker_until_its_lease_ends(home: Home) -> None:
     clock = Clock()
-    one, other = (outbox_in(tmp_path / "outbox", clock=clock, lease_s=60) for _ in range(2))
+    one, other = (outbox_in(home / "outbox", clock=clock, lease_s=60) for _ in range(2))
     one.put(letter(1))
     mine = taken(one)
     assert other.take("ncmec", "test") is None
@@ -122,33 +121,33 @@ def test_an_item_has_one_worker_until_its_lease_ends(tmp_path: Path) -> None:
         one.bury(mine, "late")
 
 
-def test_planted_without_leases_two_workers_have_the_same_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_without_leases_two_workers_have_the_same_item(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Outbox, "_lease_end", lambda _: NOON - timedelta(days=1))
-    one, other = (outbox_in(tmp_path / "outbox") for _ in range(2))
+    one, other = (outbox_in(home / "outbox") for _ in range(2))
     one.put(letter(1))
     assert taken(one).head.id == taken(other).head.id
 
 
-def test_a_worker_that_nobody_overtook_goes_on_though_its_lease_ended_and_saving_begins_it_anew(tmp_path: Path) -> None:
+def test_a_worker_that_nobody_overtook_goes_on_though_its_lease_ended_and_saving_begins_it_anew(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock, lease_s=60)
+    outbox = outbox_in(home / "outbox", clock=clock, lease_s=60)
     outbox.put(letter(1))
     item = taken(outbox)
     clock.passes(seconds=90)
     item = outbox.save(item, {"report": "42"})
     clock.passes(seconds=59)
-    assert outbox_in(tmp_path / "outbox", clock=clock).take("ncmec", "test") is None
+    assert outbox_in(home / "outbox", clock=clock).take("ncmec", "test") is None
     outbox.delete(item)
 
 
-def test_threads_that_take_at_once_never_have_the_same(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_threads_that_take_at_once_never_have_the_same(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     for number in range(40):
         outbox.put(letter(number))
     got: list[str] = []
 
     def work() -> None:
-        mine = outbox_in(tmp_path / "outbox")
+        mine = outbox_in(home / "outbox")
         while (item := mine.take("ncmec", "test")) is not None:
             got.append(item.head.id)
 
@@ -160,8 +159,8 @@ def test_threads_that_take_at_once_never_have_the_same(tmp_path: Path) -> None:
     assert len(got) == len(set(got)) == 40
 
 
-def test_a_route_takes_its_own_and_of_its_environment(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_a_route_takes_its_own_and_of_its_environment(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     outbox.put(letter(2, route="webhook"))
     outbox.put(letter(3, environment="production"))
@@ -172,9 +171,9 @@ def test_a_route_takes_its_own_and_of_its_environment(tmp_path: Path) -> None:
     assert production.head.key == letter(3).key
 
 
-def test_what_waits_longest_goes_first(tmp_path: Path) -> None:
+def test_what_waits_longest_goes_first(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     for number in (3, 1, 2):
         outbox.put(letter(number))
         clock.passes(seconds=1)
@@ -184,20 +183,20 @@ def test_what_waits_longest_goes_first(tmp_path: Path) -> None:
 # -- progress
 
 
-def test_progress_is_durable_before_the_next_call_and_comes_back_after_a_crash(tmp_path: Path) -> None:
+def test_progress_is_durable_before_the_next_call_and_comes_back_after_a_crash(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     outbox.put(letter(1))
     item = outbox.save(taken(outbox), {"step": "submitting"})
     outbox.save(item, {"step": "submitted", "report": "42"})
     clock.passes(hours=1)
-    again = taken(outbox_in(tmp_path / "outbox", clock=clock))
+    again = taken(outbox_in(home / "outbox", clock=clock))
     assert again.head.progress == {"step": "submitted", "report": "42"}
     assert again.payload == b"payload"
 
 
-def test_progress_has_its_limits(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_progress_has_its_limits(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     item = taken(outbox)
     full = {f"n{number}": "v" * PROGRESS_CHARS_MAX for number in range(PROGRESS_MAX)}
@@ -213,11 +212,11 @@ def test_progress_has_its_limits(tmp_path: Path) -> None:
 # -- failures
 
 
-def test_pauses_double_up_to_the_cap_and_half_of_each_is_chance(tmp_path: Path) -> None:
+def test_pauses_double_up_to_the_cap_and_half_of_each_is_chance(home: Home) -> None:
     for chance, share in ((1.0, 1.0), (0.0, 0.5)):
         clock = Clock()
         pace = Pace(first_s=60, cap_s=600)
-        outbox = Outbox(tmp_path / str(chance), [transport_key()], pace, Seams(clock, lambda chance=chance: chance))
+        outbox = Outbox(home / str(chance), [transport_key()], pace, Seams(clock, lambda chance=chance: chance))
         outbox.put(letter(1))
         pauses = []
         for _ in range(6):
@@ -229,9 +228,9 @@ def test_pauses_double_up_to_the_cap_and_half_of_each_is_chance(tmp_path: Path) 
         assert pauses == [share * pause for pause in (60, 120, 240, 480, 600, 600)]
 
 
-def test_a_service_may_ask_for_a_longer_pause_up_to_a_day(tmp_path: Path) -> None:
+def test_a_service_may_ask_for_a_longer_pause_up_to_a_day(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     outbox.put(letter(1))
     for asked, given in ((1, 60), (500, 500), (10 * WAIT_S_MAX, WAIT_S_MAX)):
         item = taken(outbox)
@@ -240,9 +239,9 @@ def test_a_service_may_ask_for_a_longer_pause_up_to_a_day(tmp_path: Path) -> Non
         clock.now = only(outbox).next_try
 
 
-def test_after_too_many_attempts_it_is_a_dead_letter_that_a_person_revives(tmp_path: Path) -> None:
+def test_after_too_many_attempts_it_is_a_dead_letter_that_a_person_revives(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock, attempts_max=2)
+    outbox = outbox_in(home / "outbox", clock=clock, attempts_max=2)
     outbox.put(letter(1))
     item = outbox.save(taken(outbox), {"report": "42"})
     assert outbox.retry(item, "timeout") is State.WAITING
@@ -257,9 +256,9 @@ def test_after_too_many_attempts_it_is_a_dead_letter_that_a_person_revives(tmp_p
     assert (item.head.attempts, item.head.progress) == (1, {"report": "42"})
 
 
-def test_who_dies_of_an_item_again_and_again_ends_its_attempts_too(tmp_path: Path) -> None:
+def test_who_dies_of_an_item_again_and_again_ends_its_attempts_too(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock, attempts_max=3)
+    outbox = outbox_in(home / "outbox", clock=clock, attempts_max=3)
     outbox.put(letter(1))
     for _ in range(3):
         taken(outbox)
@@ -268,8 +267,8 @@ def test_who_dies_of_an_item_again_and_again_ends_its_attempts_too(tmp_path: Pat
     assert (only(outbox).state, only(outbox).error) == (State.DEAD, "attempts")
 
 
-def test_an_error_is_kept_as_one_word_and_no_foreign_text(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_an_error_is_kept_as_one_word_and_no_foreign_text(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     item = taken(outbox)
     for text in ("https://images.example/1.jpg", "Connection reset", "", "x" * 33):
@@ -279,9 +278,9 @@ def test_an_error_is_kept_as_one_word_and_no_foreign_text(tmp_path: Path) -> Non
     assert only(outbox).error == "code_4100"
 
 
-def test_reviving_and_dropping_are_refused_where_they_would_do_harm(tmp_path: Path) -> None:
+def test_reviving_and_dropping_are_refused_where_they_would_do_harm(home: Home) -> None:
     clock = Clock()
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     outbox.put(letter(1))
     name = only(outbox).id
     with pytest.raises(InputError, match="no dead letter"):
@@ -301,9 +300,9 @@ def test_reviving_and_dropping_are_refused_where_they_would_do_harm(tmp_path: Pa
 # -- a clock that jumps
 
 
-def test_what_was_to_wait_for_longer_than_any_pause_is_due_because_the_clock_was_set_back(tmp_path: Path) -> None:
+def test_what_was_to_wait_for_longer_than_any_pause_is_due_because_the_clock_was_set_back(home: Home) -> None:
     clock = Clock(NOON + timedelta(days=400))
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     outbox.put(letter(1))
     outbox.retry(taken(outbox), "timeout")
     clock.now = NOON
@@ -311,9 +310,9 @@ def test_what_was_to_wait_for_longer_than_any_pause_is_due_because_the_clock_was
     assert taken(outbox).head.attempts == 2
 
 
-def test_a_lease_from_a_time_to_come_is_kept_until_a_person_ends_it(tmp_path: Path) -> None:
+def test_a_lease_from_a_time_to_come_is_kept_until_a_person_ends_it(home: Home) -> None:
     clock = Clock(NOON + timedelta(days=400))
-    outbox = outbox_in(tmp_path / "outbox", clock=clock)
+    outbox = outbox_in(home / "outbox", clock=clock)
     outbox.put(letter(1))
     item = taken(outbox)
     clock.now = NOON
@@ -327,10 +326,10 @@ def test_a_lease_from_a_time_to_come_is_kept_until_a_person_ends_it(tmp_path: Pa
 # -- the alarm
 
 
-def test_anything_unsent_for_a_day_is_an_alarm_in_whatever_state(tmp_path: Path) -> None:
+def test_anything_unsent_for_a_day_is_an_alarm_in_whatever_state(home: Home) -> None:
     for state in State:
         clock = Clock()
-        outbox = outbox_in(tmp_path / state, clock=clock)
+        outbox = outbox_in(home / state, clock=clock)
         outbox.put(letter(1))
         clock.passes(hours=1)
         outbox.put(letter(2))
@@ -345,8 +344,8 @@ def test_anything_unsent_for_a_day_is_an_alarm_in_whatever_state(tmp_path: Path)
         assert outbox.survey().alarming
 
 
-def test_an_empty_outbox_alarms_nobody(tmp_path: Path) -> None:
-    survey = outbox_in(tmp_path / "outbox").survey()
+def test_an_empty_outbox_alarms_nobody(home: Home) -> None:
+    survey = outbox_in(home / "outbox").survey()
     assert (survey.items, survey.oldest, survey.alarm_at, survey.alarming) == ((), None, None, False)
 
 
@@ -367,11 +366,11 @@ def test_a_damaged_item_is_an_alarm_and_in_nobodys_way(tmp_path: Path) -> None:
     assert outbox.survey().damaged == ()
 
 
-def test_an_item_of_another_format_is_damaged(tmp_path: Path) -> None:
-    outbox = outbox_in(tmp_path / "outbox")
+def test_an_item_of_another_format_is_damaged(home: Home) -> None:
+    outbox = outbox_in(home / "outbox")
     outbox.put(letter(1))
     name = only(outbox).id
-    Locker(tmp_path / "outbox", "custodes-outbox/1", [transport_key()]).write(name, b"\x80")
+    Locker(home / "outbox", "custodes-outbox/1", [transport_key()]).write(name, b"\x80")
     with pytest.raises(Damaged, match="another format"):
         outbox.get(name)
 
@@ -379,18 +378,18 @@ def test_an_item_of_another_format_is_damaged(tmp_path: Path) -> None:
 # -- keys
 
 
-def test_keys_rotate_while_an_item_is_being_sent(tmp_path: Path) -> None:
+def test_keys_rotate_while_an_item_is_being_sent(home: Home) -> None:
     old, new = transport_key(1), transport_key(2)
-    outbox = outbox_in(tmp_path / "outbox", old)
+    outbox = outbox_in(home / "outbox", old)
     outbox.put(letter(1))
     outbox.put(letter(2))
     with pytest.raises(ConfigError):
-        outbox_in(tmp_path / "outbox", new)
-    both = outbox_in(tmp_path / "outbox", new, old)
+        outbox_in(home / "outbox", new)
+    both = outbox_in(home / "outbox", new, old)
     item = taken(both)
     assert both.rotate() == 1  # the item that was taken is under the new key already
     both.delete(item)
-    alone = outbox_in(tmp_path / "outbox", new)
+    alone = outbox_in(home / "outbox", new)
     assert alone.put(Letter(key=item.head.key, route="ncmec", environment="test", payload=b"")) is Put.DELIVERED
     assert len(alone.survey().items) == 1
 

@@ -6,11 +6,12 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from custodes.handover.outbox import Item, LeaseLost, Outbox, Put, State
+from custodes.handover.place import Place
+from tests.handover.homes import Home
 from tests.handover.keeping import NOON, Clock, letter, outbox_in, transport_key
 
 LEASE_S, FIRST_S, CAP_S, ATTEMPTS_MAX = 600, 60, 480, 6
@@ -41,8 +42,8 @@ class Row:
 class History:
     """Does the same to the outbox and to the model, and compares."""
 
-    def __init__(self, folder: Path, rng: random.Random) -> None:
-        self.folder, self.rng, self.clock = folder, rng, Clock()
+    def __init__(self, place: Place, rng: random.Random) -> None:
+        self.place, self.rng, self.clock = place, rng, Clock()
         self.keys = [transport_key(1)]
         self.model: dict[int, Row] = {}
         self.delivered: set[int] = set()
@@ -52,7 +53,7 @@ class History:
 
     def opened(self) -> Outbox:
         pace = {"lease_s": LEASE_S, "first_s": FIRST_S, "cap_s": CAP_S, "attempts_max": ATTEMPTS_MAX}
-        return outbox_in(self.folder, *self.keys, clock=self.clock, **pace)
+        return outbox_in(self.place, *self.keys, clock=self.clock, **pace)
 
     def step(self) -> None:
         acts: list[Callable[[], None]] = [
@@ -207,17 +208,17 @@ class History:
 
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.soak)])
-def test_whatever_happens_the_outbox_is_what_a_plain_table_would_be(tmp_path: Path, count: int) -> None:
+def test_whatever_happens_the_outbox_is_what_a_plain_table_would_be(home: Home, count: int) -> None:
     happened = 0
     for seed in range(count):
-        history = History(tmp_path / str(seed), random.Random(seed))
+        history = History(home / str(seed), random.Random(seed))
         for _ in range(STEPS):
             history.step()
         happened += len(history.delivered)
     assert happened > count // 2
 
 
-def test_planted_a_pause_that_is_forgotten_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_a_pause_that_is_forgotten_is_noticed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     release = Outbox._release
 
     def at_once(self: Outbox, item: Item, error: str, state: State, pause_s: float) -> State:
@@ -225,4 +226,4 @@ def test_planted_a_pause_that_is_forgotten_is_noticed(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Outbox, "_release", at_once)
     with pytest.raises(AssertionError):
-        test_whatever_happens_the_outbox_is_what_a_plain_table_would_be(tmp_path, 20)
+        test_whatever_happens_the_outbox_is_what_a_plain_table_would_be(home, 20)

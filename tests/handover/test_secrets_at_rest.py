@@ -17,6 +17,7 @@ import pytest
 
 from custodes.handover import locker as module
 from custodes.handover.custody import Act
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipt, Receipts
 from tests.handover.keeping import NOON, custody_in, deed, letter, outbox_in, transport_key
 
@@ -83,7 +84,7 @@ def search() -> Search:
 def hand_over(home: Path, count: int = GROUPS) -> None:
     """Everything that is written on the way of an incident; a third is left in each state."""
     outbox, custody = outbox_in(home / "outbox"), custody_in(home)
-    receipts = Receipts(home / "receipts", [transport_key()])
+    receipts = Receipts(Folder(home / "receipts"), [transport_key()])
     for number in range(count):
         outbox.put(letter(number, payload(number)))
         receipts.keep(f"{number:032x}", "ncmec", "test", Receipt(step="finish", received=NOON, body=payload(number)))

@@ -15,7 +15,8 @@ from custodes.errors import ConfigError, InputError, InternalError, StorageError
 from custodes.ledger.disk import Disk
 from custodes.ledger.manifest import Manifest, differences, make_manifest
 from custodes.ledger.rows import REASON_ORDER, RowsBuilder, digest_arrays, outcomes_table
-from custodes.ledger.run import Found, RunDirectory, ShardCommit
+from custodes.ledger.run import Found, RunDirectory, ShardCommit, shard_name
+from custodes.ledger.store import Folder
 from custodes.model import Kind, Reason
 
 KEY = RunKey(bytes(32))
@@ -32,7 +33,7 @@ def manifest(**changed: object) -> Manifest:
         "unsafe": [],
         "confinement": "",
         "input": "abc",
-        "plan": {"rows": 3, "shards": []},
+        "plan": {"rows": 3, "shards": [{"index": shard} for shard in range(12)]},
     }
     return make_manifest(**(fields | changed))
 
@@ -122,7 +123,7 @@ def test_a_fault_at_any_step_of_a_commit_loses_and_doubles_nothing(
         path = tmp_path / str(nth)
         whole = RunDirectory.create(path, manifest(), KEY)
         disk = disk_kind(nth, code)
-        faulty = RunDirectory.open(path, KEY, disk)
+        faulty = RunDirectory.open(Folder(path, disk), KEY)
         if commits(lambda run=faulty: run.commit(commit_of(0))) and not disk.failed:
             assert nth > 4, "the loop never failed anything"
             break
@@ -148,26 +149,26 @@ def commits(action: Callable[[], object]) -> bool:
 def test_the_fault_loop_catches_a_ledger_that_marks_the_shard_before_its_findings(tmp_path: Path) -> None:
     class MarksFirst(RunDirectory):
         def commit(self, commit: ShardCommit):  # type: ignore[no-untyped-def]
-            later: list[tuple[Path, bytes]] = []
-            real = self._disk.publish
+            later: list[tuple[str, bytes]] = []
+            real = self.store.publish
 
-            def publish(path: Path, data: bytes) -> bool:
-                if path.suffix == ".age":
-                    later.append((path, data))
+            def publish(name: str, data: bytes) -> bool:
+                if name.endswith(".age"):
+                    later.append((name, data))
                     return True
-                return real(path, data)
+                return real(name, data)
 
-            self._disk.publish = publish  # type: ignore[method-assign]
+            self.store.publish = publish  # type: ignore[method-assign]
             record = super().commit(commit)
-            for path, data in later:
-                real(path, data)
+            for name, data in later:
+                real(name, data)
             return record
 
     lost = 0
     for nth in range(20):
         path = tmp_path / str(nth)
         whole = RunDirectory.create(path, manifest(), KEY)
-        faulty = MarksFirst(path, whole.manifest, KEY, FaultyDisk(nth))
+        faulty = MarksFirst(Folder(path, FaultyDisk(nth)), whole.manifest, KEY)
         commits(lambda run=faulty: run.commit(commit_of(0)))
         whole.commit(commit_of(0, sealed=b"again"))
         try:
@@ -238,7 +239,7 @@ def test_no_damage_to_a_shard_file_changes_what_it_says(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
     record = run.commit(commit_of(0))
     rows, counts = run.rows(record), run.counts()
-    path = run.shard_path(0, 0)
+    path = run.path / shard_name(0, 0)
     whole = path.read_bytes()
     noticed = 0
     for position in range(0, len(whole), 7):
@@ -255,8 +256,8 @@ def test_no_damage_to_a_shard_file_changes_what_it_says(tmp_path: Path) -> None:
 def test_a_findings_file_that_is_gone_or_changed_is_noticed(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
     run.commit(commit_of(0))
-    [path] = run.sealed_files()
-    path.write_bytes(b"other")
+    [stored] = run.sealed_files()
+    (run.path / stored.name).write_bytes(b"other")
     with pytest.raises(StorageError, match="missing or was changed"):
         run.sealed_files()
 
@@ -267,15 +268,15 @@ def test_records_that_were_read_once_hide_no_change_of_a_findings_file(tmp_path:
         run.commit(commit_of(shard))
     records = list(run.records())
     whole = run.sealed_files()
-    orphan = whole[0].with_name("00000000.g0-feed.age")
+    orphan = (run.path / whole[0].name).with_name("00000000.g0-feed.age")
     orphan.write_bytes(b"of a commit that never was")
     assert run.sweep(records) == 1
     assert run.sealed_files(records) == whole
     assert run.counts(records) == run.counts()
-    whole[1].write_bytes(b"other")
+    (run.path / whole[1].name).write_bytes(b"other")
     with pytest.raises(StorageError, match="missing or was changed"):
         run.sealed_files(records)
-    whole[1].unlink()
+    (run.path / whole[1].name).unlink()
     with pytest.raises(StorageError, match="missing or was changed"):
         run.sealed_files(records)
 
@@ -286,7 +287,7 @@ def test_the_newest_record_of_a_shard_is_found_among_its_neighbours(tmp_path: Pa
     for shard, generations in ((0, 1), (1, 11), (11, 1)):  # the tenth generation is newer than the ninth
         for generation in range(generations):
             run.commit(commit_of(shard, generation))
-    (run.shard_path(1, 0).parent / ".00000001.g12.parquet.0badc0de.tmp").write_bytes(b"left by a crash")
+    ((run.path / shard_name(1, 0)).parent / ".00000001.g12.parquet.0badc0de.tmp").write_bytes(b"left by a crash")
     newest = [run.latest_of(shard) for shard in (0, 1, 2, 11)]
     assert [record and (record.shard, record.generation) for record in newest] == [(0, 0), (1, 10), None, (11, 0)]
 
@@ -304,14 +305,14 @@ def test_two_coordinators_do_not_share_a_run(tmp_path: Path) -> None:
     held = run.hold()
     with pytest.raises(InputError, match="in use"):
         run.hold()
-    os.close(held)
-    os.close(run.hold())
+    held.close()
+    run.hold().close()
 
 
 def test_the_sweep_removes_orphans_and_nothing_else(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run", manifest(), KEY)
     run.commit(commit_of(0))
-    orphan = run.sealed_files()[0].with_name("00000000.g0-feed.age")
+    orphan = (run.path / run.sealed_files()[0].name).with_name("00000000.g0-feed.age")
     orphan.write_bytes(b"left by a crash")
     assert run.sweep() == 1
     assert not orphan.exists()

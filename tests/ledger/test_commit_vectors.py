@@ -11,7 +11,8 @@ import pytest
 from test_commit import KEY, FaultyDisk, HalfWriting, commit_of, commits, manifest
 
 from custodes.errors import InputError, InternalError, StorageError
-from custodes.ledger.run import RunDirectory, ShardCommit, ShardRecord, Vectors, encode_vectors, read_record
+from custodes.ledger.run import RunDirectory, ShardCommit, ShardRecord, Vectors, encode_vectors, read_record, shard_name
+from custodes.ledger.store import Folder
 from custodes.similar.vectors import npy_shard
 
 ROWS, DIMENSION = 3, 5
@@ -40,7 +41,7 @@ def test_vectors_come_back_as_they_were_and_searches_can_read_them(tmp_path: Pat
     run = created(tmp_path / "run")
     record = run.commit(with_vectors(some()))
     assert np.array_equal(run.vectors(record), some(), equal_nan=True)
-    (path,) = run.vector_files([record])
+    path = Path(*run.vector_files([record]))
     assert path == run.path / "vectors" / "00000" / f"00000000.g0-{record.vectors_sha256[:16]}.npy"
     shard = npy_shard(str(path))
     assert (shard.rows, shard.dimension, shard.dtype.str) == (ROWS, DIMENSION, "<f2")
@@ -67,7 +68,7 @@ def test_a_fault_at_any_step_leaves_a_shard_with_its_vectors_or_none(
     for nth in range(100):
         whole = created(tmp_path / str(nth))
         disk = disk_kind(nth, code)
-        faulty = RunDirectory.open(whole.path, KEY, disk)
+        faulty = RunDirectory.open(Folder(whole.path, disk), KEY)
         if commits(lambda run=faulty: run.commit(with_vectors(some()))) and not disk.failed:
             assert nth > 7, "the loop never failed anything"
             break
@@ -85,25 +86,25 @@ def test_a_fault_at_any_step_leaves_a_shard_with_its_vectors_or_none(
 def test_the_fault_loop_catches_a_ledger_that_marks_the_shard_before_its_vectors(tmp_path: Path) -> None:
     class MarksFirst(RunDirectory):
         def commit(self, commit: ShardCommit) -> ShardRecord:
-            later: list[tuple[Path, bytes]] = []
-            real = self._disk.publish
+            later: list[tuple[str, bytes]] = []
+            real = self.store.publish
 
-            def publish(path: Path, data: bytes) -> bool:
-                if path.suffix == ".npy":
-                    later.append((path, data))
+            def publish(name: str, data: bytes) -> bool:
+                if name.endswith(".npy"):
+                    later.append((name, data))
                     return True
-                return real(path, data)
+                return real(name, data)
 
-            self._disk.publish = publish  # type: ignore[method-assign]
+            self.store.publish = publish  # type: ignore[method-assign]
             record = super().commit(commit)
-            for path, data in later:
-                real(path, data)
+            for name, data in later:
+                real(name, data)
             return record
 
     lost = 0
     for nth in range(20):
         whole = created(tmp_path / str(nth))
-        faulty = MarksFirst(whole.path, whole.manifest, KEY, FaultyDisk(nth))
+        faulty = MarksFirst(Folder(whole.path, FaultyDisk(nth)), whole.manifest, KEY)
         commits(lambda run=faulty: run.commit(with_vectors(some())))
         done = whole.latest().get(0)
         lost += done is not None and not commits(lambda run=whole, record=done: run.vectors(record))
@@ -122,7 +123,7 @@ def test_who_comes_second_takes_nothing_from_who_was_first(tmp_path: Path, secon
 def test_the_sweep_removes_vectors_that_no_commit_names_and_keeps_every_generation(tmp_path: Path) -> None:
     run = created(tmp_path / "run")
     records = [run.commit(with_vectors(some(seed), generation=seed)) for seed in (0, 1)]
-    orphan = run.vectors_path(records[0]).with_name("00000000.g0-0123456789abcdef.npy")
+    orphan = (run.path / run.vectors_name(records[0])).with_name("00000000.g0-0123456789abcdef.npy")
     orphan.write_bytes(b"left by a crash")
     orphan.with_name(".half.tmp").write_bytes(b"left in the middle of one")
     assert run.sweep() == 2
@@ -142,7 +143,7 @@ DAMAGE = {
 def test_vectors_that_were_changed_or_are_gone_are_noticed(tmp_path: Path, damage: str) -> None:
     run = created(tmp_path / "run")
     record = run.commit(with_vectors(some()))
-    (path,) = run.vector_files([record])
+    path = Path(*run.vector_files([record]))
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     for read in (run.vectors, lambda record: run.vector_files([record])):
         with pytest.raises(StorageError, match="missing or was changed"):
@@ -155,7 +156,7 @@ def test_vectors_that_were_changed_or_are_gone_are_noticed(tmp_path: Path, damag
 def test_the_digest_of_the_vectors_is_bound_to_the_locked_counts(tmp_path: Path) -> None:
     run = created(tmp_path / "run")
     record = run.commit(with_vectors(some()))
-    assert read_record(run.shard_path(0, 0)) == record
+    assert read_record(run.store, shard_name(0, 0)) == record
     run.found(record)
     with pytest.raises(InputError, match="cannot be opened"):
         run.found(msgspec.structs.replace(record, vectors_sha256="0" * 64))

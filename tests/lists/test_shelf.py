@@ -127,7 +127,7 @@ def test_the_memory_cannot_be_changed(store: ListStore, change: Callable[[int], 
 def test_without_its_seals_the_same_check_reports_it(
     store: ListStore, change: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_SEALS", 0)
+    monkeypatch.setattr(module, "SEALS", 0)
     assert refused(Shelf.filled(store, two_lists(store, 5)), change) == set()
 
 

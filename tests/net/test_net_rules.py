@@ -30,14 +30,14 @@ def drain(queue: HostQueue[Any]) -> list[Any]:
 
 
 def test_hosts_take_turns() -> None:
-    queue: HostQueue[str] = HostQueue(slots=100, per_host=10, failures_max=0)
+    queue: HostQueue[str] = HostQueue(slots=100, allowed=lambda _: 10, failures_max=0)
     for item in ("a1", "a2", "a3", "b1", "c1", "c2"):
         queue.push(item[0], item)
     assert drain(queue) == ["a1", "b1", "c1", "a2", "c2", "a3"]
 
 
 def test_a_host_has_no_more_than_its_slots_and_all_no_more_than_theirs() -> None:
-    queue: HostQueue[int] = HostQueue(slots=5, per_host=2, failures_max=0)
+    queue: HostQueue[int] = HostQueue(slots=5, allowed=lambda _: 2, failures_max=0)
     for n in range(30):
         queue.push("abc"[n % 3], n)
     assert drain(queue) == [0, 1, 2, 3, 4]
@@ -48,7 +48,7 @@ def test_a_host_has_no_more_than_its_slots_and_all_no_more_than_theirs() -> None
 
 
 def test_hosts_in_trouble_share_half_of_the_slots_and_come_last() -> None:
-    queue: HostQueue[str] = HostQueue(slots=4, per_host=4, failures_max=0)
+    queue: HostQueue[str] = HostQueue(slots=4, allowed=lambda _: 4, failures_max=0)
     queue.push("bad", "probe")
     queue.pop()
     queue.done("bad", answered=False)
@@ -66,7 +66,7 @@ def test_hosts_in_trouble_share_half_of_the_slots_and_come_last() -> None:
 
 
 def test_a_host_is_given_up_at_the_limit_of_silence_and_an_answer_starts_the_count_anew() -> None:
-    queue: HostQueue[int] = HostQueue(slots=9, per_host=1, failures_max=3)
+    queue: HostQueue[int] = HostQueue(slots=9, allowed=lambda _: 1, failures_max=3)
     for n in range(9):
         queue.push("a", n)
     for answered, given_up in ((False, False), (False, False), (True, False), (None, False), (False, False)):
@@ -95,7 +95,7 @@ def test_a_host_is_given_up_at_the_limit_of_silence_and_an_answer_starts_the_cou
 def test_whatever_the_order_nothing_is_lost_and_no_limit_is_passed(
     steps: list[tuple[str, str, bool | None]], slots: int, per_host: int
 ) -> None:
-    queue: HostQueue[int] = HostQueue(slots, per_host, failures_max=0)
+    queue: HostQueue[int] = HostQueue(slots, lambda _: per_host, failures_max=0)
     pushed = 0
     came: list[int] = []
     active: list[str] = []

@@ -15,7 +15,7 @@ from custodes.examine import Examiner
 from custodes.handover.verdicts import Ruling, Verdict
 from custodes.jobs import prepare_rematch
 from custodes.ledger.manifest import ListUsed, fingerprint
-from custodes.ledger.run import RunDirectory
+from custodes.ledger.run import RunDirectory, shard_name
 from custodes.lists.container import collect
 from custodes.lists.matcher import Matcher
 from custodes.lists.store import LoadedList, LoadedLists
@@ -160,7 +160,7 @@ def test_a_rematch_and_a_run_that_is_not_finished_are_refused(past: Earlier) -> 
     again = rematch_by_hand(past, 1)
     with pytest.raises(InputError, match="is a rematch"):
         label_rows(again, examiner(), past.site.run_key(), {}, Meaning.CSAM)
-    past.run.shard_path(2, 0).unlink()
+    (past.run.path / shard_name(2, 0)).unlink()
     with pytest.raises(InputError, match="not finished: 3 of 4"):
         labelled(past, {})
 

@@ -13,11 +13,11 @@ from tests.world import custodes
 
 from custodes.config import load_site
 from custodes.errors import CustodesError, SourceError, StorageError
-from custodes.ledger.run import RunDirectory
+from custodes.ledger.run import RunDirectory, shard_name
 from custodes.lists.matcher import MatchSettings
 from custodes.pdq import FORMS
 from custodes.scan import rematch as module
-from custodes.scan.rematch import rematch_manifest, rematch_path, rematch_shards, rematch_slots
+from custodes.scan.rematch import rematch_manifest, rematch_shards, rematch_slots, rematch_store
 from custodes.scan.shard import ShardJob, ShardReport, ShardTools
 
 PLANTED = Path(__file__).parent / "planted"
@@ -38,7 +38,7 @@ def tools_for(past: Earlier) -> ShardTools:
     used, recipients = site.lists_used(), site.recipients()
     settings = site.scan_settings(passes=("bytes",))
     manifest = rematch_manifest(past.run, used, [str(each) for each in recipients], settings, demo=True)
-    run = RunDirectory.create(rematch_path(past.run.path, manifest), manifest, site.run_key())
+    run = RunDirectory.create(rematch_store(past.run, manifest), manifest, site.run_key())
     unused: Any = carrier
     return ShardTools(run, past.plan, settings, site.examiner(used), unused, recipients, site.run_key())
 
@@ -102,7 +102,7 @@ def test_a_shard_whose_file_is_gone_spoils_no_other(past: Earlier, tmp_path: Pat
 
 
 def test_a_stored_shard_that_is_damaged_spoils_no_other(past: Earlier) -> None:
-    path = past.run.shard_path(1, 0)
+    path = past.run.path / shard_name(1, 0)
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)

@@ -15,7 +15,7 @@ from custodes.config import Site
 from custodes.errors import SourceError
 from custodes.examine import Examiner
 from custodes.ledger.rows import outcomes_table
-from custodes.ledger.run import Found, RunDirectory, ShardCommit
+from custodes.ledger.run import Found, RunDirectory, ShardCommit, shard_name
 from custodes.lists.container import collect
 from custodes.lists.matcher import Matcher
 from custodes.lists.store import LoadedList, LoadedLists
@@ -71,7 +71,7 @@ def test_nothing_is_written(past: Earlier) -> None:
 
 
 def test_a_run_that_is_not_finished_says_so(past: Earlier) -> None:
-    past.run.shard_path(0, 0).unlink()
+    (past.run.path / shard_name(0, 0)).unlink()
     counted = trial(past.run, past.plan, examiner(*ENTRIES))
     assert (counted.complete, counted.rows, counted.matched) == (False, 9, 2)
 

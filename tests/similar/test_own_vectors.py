@@ -123,7 +123,7 @@ def test_a_run_without_vectors_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_vectors_that_were_changed_teach_nothing(seen: Seen) -> None:
-    path = seen.run.vector_files([seen.run.latest()[1]])[0]
+    path = Path(seen.run.vector_files([seen.run.latest()[1]])[0])
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + b"\x7f")
     try:

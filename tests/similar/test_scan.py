@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,7 +273,7 @@ def request_of(loop: Loop) -> SimilarRequest:
 
 def test_a_scan_that_stopped_after_it_chose_goes_on_with_what_it_chose(loop: Loop) -> None:
     job = prepare_similar(loop.past.site, request_of(loop))
-    os.close(job.lock)
+    job.lock.close()
     chosen = selection_of(job.run)
     assert chosen is not None
     path = loop.verdicts(first_words())
@@ -319,7 +318,7 @@ def test_two_scans_of_a_run_at_once_are_refused(loop: Loop) -> None:
     job = prepare_similar(loop.past.site, request_of(loop))
     with pytest.raises(InputError, match="in use by another custodes process"):
         ran(loop, "--budget", "20")
-    os.close(job.lock)
+    job.lock.close()
 
 
 # -- what cannot be used

@@ -42,7 +42,7 @@ def rows_of(run: RunDirectory, plan: Plan, found: Iterable[Place], key: RunKey) 
     latest = run.latest()
     if run.manifest.settings.get("limit") is not None or set(latest) != {shard.index for shard in plan.shards}:
         raise InputError(
-            f"{run.path} has not examined the whole dataset", hint="finish the scan first, without --limit"
+            f"{run.shown} has not examined the whole dataset", hint="finish the scan first, without --limit"
         )
     namer = _Namer(plan, key)
     parts = [namer.of_shard(run, latest[shard.index]) for shard in plan.shards]

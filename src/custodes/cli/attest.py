@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from custodes.cards import CARD_NAME, Beside, holders_of, statement_of, write_card
+from custodes.cards import Beside, holders_of, leave_card, statement_of, write_card
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
 from custodes.errors import ExitCode
@@ -18,7 +18,7 @@ PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("run", type=PATH)
+@click.argument("run")
 @click.option(
     "--out", type=PATH, default=None, metavar="FILE", help="Where the card is written (default: card.dsse.json in RUN)."
 )
@@ -32,19 +32,20 @@ PATH = click.Path(path_type=Path)
 @click.option("--sha256", is_flag=True, help="Read the files that were examined in full, and name them by SHA-256 too.")
 @config_option
 @json_option
-def attest(run: Path, out: Path | None, cleaned: Path | None, config: str | None, *, sha256: bool, json_: bool) -> int:
+def attest(run: str, out: Path | None, cleaned: Path | None, config: str | None, *, sha256: bool, json_: bool) -> int:
     """Sign a card of RUN: what was examined, with which lists, how it ended, and how much was out of reach. The key to verify it with is written beside it.
 
     It holds counts; matches of fewer than ten rows are not told as a number.
     """
     site = load_site(config)
     key, run_key = site.signing_key(), site.run_key()
-    path = out or run / CARD_NAME
     told = Beside(holders=holders_of(site.lists()), written=cleaned, digested=sha256)
-    beside = write_card(statement_of(RunDirectory.open(run, run_key), run_key, told), key, path)
+    examined = RunDirectory.open(run, run_key)
+    statement = statement_of(examined, run_key, told)
+    path, beside = map(str, (out, write_card(statement, key, out))) if out else leave_card(statement, key, examined)
     if json_:
-        as_json({"card": str(path), "key": str(beside), "signer": str(key.verifier)})
+        as_json({"card": path, "key": beside, "signer": str(key.verifier)})
     else:
-        click.echo(f"wrote {printable(str(path))}, signed by {key.verifier.name}")
-        click.echo(f"verify it with: custodes verify {printable(str(path))} --key {printable(str(beside))}")
+        click.echo(f"wrote {printable(path)}, signed by {key.verifier.name}")
+        click.echo(f"verify it with: custodes verify {printable(path)} --key {printable(beside)}")
     return ExitCode.NOTHING_FOUND

@@ -73,14 +73,14 @@ def out_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.argument("run", type=PATH)
+@click.argument("run")
 @click.option("--row", type=click.IntRange(min=0), required=True, metavar="N", help="Which row, counted from 0.")
 @click.option("--file", default=None, metavar="NAME", help="Count in this file of the dataset, not over all of them.")
 @click.option("--card", type=PATH, required=True, metavar="CARD", help="The card that the row was examined under.")
 @out_option
 @config_option
 @json_option
-def prove(run: Path, row: int, file: str | None, card: Path, out: Path, config: str | None, *, json_: bool) -> None:
+def prove(run: str, row: int, file: str | None, card: Path, out: Path, config: str | None, *, json_: bool) -> None:
     """Write a proof that a row of RUN is under CARD. With which result, it does not say. Anyone checks it with custodes audit check."""
     key = load_site(config).run_key()
     told, ledger = unverified_rows(bounded(card)), RunDirectory.open(run, key)
@@ -129,12 +129,12 @@ def ask(card: Path, keys: tuple[Path, ...], rows: int, out: Path, *, json_: bool
 
 
 @audit.command()
-@click.argument("run", type=PATH)
+@click.argument("run")
 @click.argument("ask", type=PATH)
 @out_option
 @config_option
 @json_option
-def answer(run: Path, ask: Path, out: Path, config: str | None, *, json_: bool) -> None:
+def answer(run: str, ask: Path, out: Path, config: str | None, *, json_: bool) -> None:
     """Open the rows of RUN that the challenge ASK names, for the auditor alone."""
     key = load_site(config).run_key()
     asked = read_document(bounded(ask), Ask)

@@ -29,7 +29,7 @@ DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value, SWAPPED)
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Write here: a new folder.")
 @click.option(
     "--keep-metadata",
@@ -93,7 +93,7 @@ DROPS = (OutcomeName.UNAVAILABLE.value, OutcomeName.FAILED.value, SWAPPED)
 @config_option
 @json_option
 def clean(
-    run: Path,
+    run: str,
     out: Path,
     keep: Path | None,
     drop: tuple[str, ...],
@@ -137,9 +137,9 @@ class Chosen(NamedTuple):
     keep_only: bool
 
 
-def of_run(site: Site, path: Path, out: Path, chosen: Chosen) -> Summed:
+def of_run(site: Site, place: str, out: Path, chosen: Chosen) -> Summed:
     """Compare again in memory what the run keeps, and write what stays."""
-    told, key, choice = told_of(site, path), site.run_key(), chosen.choice
+    told, key, choice = told_of(site, place), site.run_key(), chosen.choice
     run = told.runs[0]
     planned = plan_of(run.manifest)
     if choice.drop_swapped:
@@ -155,10 +155,10 @@ def of_run(site: Site, path: Path, out: Path, chosen: Chosen) -> Summed:
     return msgspec.structs.replace(sums, out=str(out), swapped_between=swapped_between)
 
 
-def of_copy(keep: Path, copy: Path, out: Path) -> Summed:
+def of_copy(keep: Path, copy: str, out: Path) -> Summed:
     """Write what a keep list names of an old copy. No configuration is needed."""
     header = keep_header(keep)
-    rows, left = apply_keep(keep, plan(str(copy), header.options), out.absolute())
+    rows, left = apply_keep(keep, plan(copy, header.options), out.absolute())
     return Summed(out=str(out), rows=rows, left=left, crowd=header.crowd)
 
 

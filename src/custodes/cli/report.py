@@ -18,13 +18,13 @@ __all__ = ["report"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--html", "html", type=click.Path(path_type=Path), default=None, metavar="FILE", help="Write the page to FILE too."
 )
 @config_option
 @json_option
-def report(run: Path, html: Path | None, config: str | None, *, json_: bool) -> int:
+def report(run: str, html: Path | None, config: str | None, *, json_: bool) -> int:
     """Say what a RUN examined, with what, and how much was out of reach."""
     site = load_site(config)
     document = report_of(RunDirectory.open(run, site.run_key()), share_warn=site.config.scan.unexamined_share_warn)

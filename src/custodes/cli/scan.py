@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from custodes import native
-from custodes.cli.options import as_json, config_option, json_option, printable, workers_option
+from custodes.cli.options import (
+    as_json,
+    cluster_of,
+    config_option,
+    executor_options,
+    json_option,
+    metrics_option,
+    printable,
+    workers_option,
+)
 from custodes.config import load_site
 from custodes.errors import ExitCode, InputError
 from custodes.jobs import Job, ScanRequest, prepare_scan
 from custodes.scan.embedding import EmbedRequest
+from custodes.scan.pool import Event
 from custodes.scan.progress import Progress
 from custodes.scan.report import RunReport
 from custodes.scan.run import retry_reasons
 from custodes.scan.summary import json_line, summary
 from custodes.sources.base import ColumnMap, Format, SourceOptions
 
-__all__ = ["conduct", "scan"]
+if TYPE_CHECKING:
+    from custodes.scan.metrics import ScanMetrics
+
+__all__ = ["conduct", "counted_at", "scan"]
 
 
 def pairs(text: tuple[str, ...]) -> dict[str, str]:
@@ -40,9 +55,8 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
     "--run",
     "run",
     required=True,
-    type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Run directory: created, or gone on with.",
+    help="Run directory: created, or gone on with. A path, or an address in an object store: s3://BUCKET/PREFIX.",
 )
 @click.option("--list", "list_ids", multiple=True, metavar="ID", help="Only these lists (default: all).")
 @click.option("--pass", "passes", default=None, metavar="columns,bytes", help="Passes to run (default: as configured).")
@@ -72,6 +86,7 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
     "--no-header", is_flag=True, help="CSV without a header: columns are given by position, e.g. --column url=0."
 )
 @workers_option
+@executor_options
 @click.option(
     "--unsafe-allow-loopback",
     is_flag=True,
@@ -104,10 +119,11 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
     is_flag=True,
     help="Use the model even if abuse material is known to be in what it was trained on. Every report says so.",
 )
+@metrics_option
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_option
 @json_option
-def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
+def scan(source: str, run: str, config: str | None, **options: Any) -> int:
     """Scan SOURCE: a table of links (parquet, csv, jsonl) or images (parquet, tar, folder); a path, a pattern, or an http(s) or s3 address.
 
     Started again with the same run directory, it goes on where it stopped.
@@ -132,8 +148,10 @@ def scan(source: str, run: Path, config: str | None, **options: Any) -> int:
         retry=[reason for text in options["retry"] for reason in retry_reasons(text)],
         workers=options["workers"],
         embed=embed_of(options),
+        cluster=cluster_of(options["executor"], options["address"], options["workers"]),
     )
-    report = conduct(prepare_scan(site, request), quiet=options["quiet"])
+    with counted_at(options["metrics"]) as metrics:
+        report = conduct(prepare_scan(site, request), quiet=options["quiet"], metrics=metrics)
     say(report, json_=options["json_"])
     return report.exit_code
 
@@ -169,12 +187,34 @@ def passes_of(text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def conduct(job: Job, *, quiet: bool = False) -> RunReport:
-    """Work a job under a progress display."""
+@contextmanager
+def counted_at(place: str | None) -> Iterator[ScanMetrics | None]:
+    """Counts for Prometheus and the port where they are asked for, if one is named. Opened before anything starts, so that a port that is taken stops it."""
+    if place is None:
+        yield None
+        return
+    from custodes.scan.listener import listening, parsed  # noqa: PLC0415 - slow to import, and few scans are watched
+    from custodes.scan.metrics import ScanMetrics  # noqa: PLC0415
+
+    metrics = ScanMetrics()
+    with listening(parsed(place), metrics.text):
+        yield metrics
+
+
+def conduct(job: Job, *, quiet: bool = False, metrics: ScanMetrics | None = None) -> RunReport:
+    """Work a job under a progress display, and count it."""
     if native.missing() and not quiet:
         click.echo(f"custodes: note: {native.missing()}. Results are the same and take longer to come", err=True)
     with Progress(rows=job.run.manifest.plan["rows"], rows_done=job.rows_done, quiet=quiet) as progress:
-        report = job.work(progress.update)
+
+        def watch(event: Event) -> None:
+            progress.update(event)
+            if metrics is not None:
+                metrics.watch(event)
+
+        if metrics is not None:
+            metrics.begin(job.run.manifest, job.rows_done, job.workers)
+        report = job.work(watch)
     if job.in_swap and not quiet:
         click.echo(f"custodes: note: {IN_SWAP}", err=True)
     return report

@@ -5,6 +5,7 @@ Not a command: ``custodes.scan.pool`` starts it. The text of foreign exceptions 
 
 from __future__ import annotations
 
+import hmac
 import os
 import signal
 import threading
@@ -24,7 +25,9 @@ from custodes.channel import Frames, receive, send
 from custodes.config import Site, load_site
 from custodes.confine import die_with_parent, keep_secrets
 from custodes.errors import CustodesError, SourceError
+from custodes.ledger.leases import PostgresFence
 from custodes.ledger.run import RunDirectory
+from custodes.lists.sharing import Sharing
 from custodes.lists.shelf import Shelf
 from custodes.model import Reason
 from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
@@ -32,6 +35,7 @@ from custodes.scan.rematch import rematch_shards
 from custodes.scan.run import plan_of
 from custodes.scan.settings import PACE, ScanSettings
 from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
+from custodes.scan.similar_runs import selection_of, with_suspects
 from custodes.scan.suspects import process_suspects
 
 __all__ = ["main"]
@@ -87,14 +91,15 @@ class Worker:
 
     def __init__(self, hello: Hello, ticker: Ticker) -> None:
         site = load_site(hello.config)
-        run = RunDirectory.open(Path(hello.run), site.run_key())
+        run = opened(hello.run, site)
         plan = plan_of(run.manifest)
         settings = settings_of(run, site)
         readable = tuple(file.path for file in plan.files) if plan.holds_images else ()
         ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers, hello.model))
-        self._parent = RunDirectory.open(Path(hello.parent), site.run_key()) if hello.parent else None
+        self._parent = RunDirectory.open(hello.parent, site.run_key()) if hello.parent else None
+        self._chosen = selection_of(run) if settings.similar is not None else None
         self._ticker = ticker
-        shelf = Shelf({item.id: item.version for item in run.manifest.lists}, hello.shelf)
+        shelf = shelf_of(hello, site, run)
         self._tools = ShardTools(
             run=run,
             plan=plan,
@@ -105,7 +110,9 @@ class Worker:
             run_key=site.run_key(),
             progress=ticker,
         )
-        shelf.close()
+        self.in_swap = shelf.in_swap
+        if hello.shelf:
+            shelf.close()
 
     def taken(self, waiting: SimpleQueue[ShardJob]) -> list[ShardJob]:
         """A job; in a rematch, where one thread works, all that wait: they are judged together."""
@@ -121,10 +128,32 @@ class Worker:
             yield from rematch_shards(jobs, self._tools, self._parent)
             return
         for job in jobs:
-            parent = self._parent
-            report = process_suspects(job, self._tools, parent) if parent else process_shard(job, self._tools)
+            report = self._report(job)
             self._ticker.flush()
             yield job, report
+
+    def _report(self, job: ShardJob) -> ShardReport:
+        if self._parent is None:
+            return process_shard(job, self._tools)
+        assert self._chosen is not None
+        return process_suspects(with_suspects(job, self._chosen), self._tools, self._parent)
+
+
+def opened(place: str, site: Site) -> RunDirectory:
+    """The run; with a database, behind the fence that its coordinators' leases make."""
+    run, database = RunDirectory.open(place, site.run_key()), site.database(connections=1)
+    if database is None:
+        return run
+    return RunDirectory(run.store, run.manifest, site.run_key(), PostgresFence(database, run.manifest.run_id))
+
+
+def shelf_of(hello: Hello, site: Site, run: RunDirectory) -> Shelf:
+    """The lists: what this process was born with of them, or, where nobody on this machine coordinates, what its workers share."""
+    versions = {item.id: item.version for item in run.manifest.lists}
+    if hello.shelf:
+        return Shelf(versions, hello.shelf)
+    name = hmac.digest(site.run_key().derive("shelf"), msgspec.msgpack.encode(sorted(versions.items())), "sha256")
+    return Sharing(name, versions, lambda: site.shelf(run.manifest.lists)).shelf()
 
 
 def settings_of(run: RunDirectory, site: Site) -> ScanSettings:
@@ -163,7 +192,7 @@ def serve(mouth: Mouth) -> None:
     except Exception as error:  # worker loop: one of three places
         mouth.say(failure_of(error, -1))
         return
-    mouth.say(Started())
+    mouth.say(Started(worker.in_swap))
     waiting: SimpleQueue[ShardJob] = SimpleQueue()
     with ThreadPoolExecutor(1 if hello.parent else hello.slots) as threads:
         while (job := receive(0, frames, pending)) is not None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -19,7 +18,8 @@ import numpy as np
 from custodes.channel import Frames, receive, send
 from custodes.commitment.tree import BLOCK_ROWS, Outcomes, block_hashes, leaf_hashes, outcomes_of, salts_of
 from custodes.errors import InternalError, StorageError
-from custodes.ledger.run import read_record, read_rows
+from custodes.ledger.run import read_record, read_rows, shard_name
+from custodes.ledger.store import store_at
 
 __all__ = ["STRETCH_ROWS", "Piece", "Stretch", "hashed", "outcomes_in", "work"]
 
@@ -34,17 +34,19 @@ COLUMNS: Final = ("reason", "md5", "sha256")
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True):
-    """Some rows of one shard file: ``rows`` of them from ``start`` on."""
+    """Some rows of one shard, as it was in a generation: ``rows`` of them from ``start`` on."""
 
-    path: str
+    shard: int
+    generation: int
     start: int
     rows: int
 
 
 class Stretch(msgspec.Struct, frozen=True, tag=True):
-    """Rows that follow one another, from row ``first`` of the run on, which begins a block."""
+    """Rows that follow one another in the run that lies at ``run``, from its row ``first`` on, which begins a block."""
 
     key: bytes
+    run: str
     first: int
     pieces: list[Piece]
 
@@ -67,10 +69,13 @@ class Unread(msgspec.Struct, frozen=True, tag=True):
 
 def outcomes_in(stretch: Stretch) -> Outcomes:
     """The outcomes of a stretch's rows. Raises StorageError for a shard file that is damaged."""
-    found = []
+    found, store = [], store_at(stretch.run)
     for piece in stretch.pieces:
-        path = Path(piece.path)
-        table = read_rows(path, read_record(path), COLUMNS)
+        name = shard_name(piece.shard, piece.generation)
+        record = read_record(store, name)
+        if record is None:
+            raise StorageError(f"{store.at(name)} is gone", hint="restore it, or delete it to redo the shard")
+        table = read_rows(store, record, COLUMNS)
         found.append(outcomes_of(table.slice(piece.start, piece.rows)))
     return np.concatenate(found)
 

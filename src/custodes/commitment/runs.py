@@ -67,7 +67,7 @@ def commit_rows(run: RunDirectory, key: RunKey, records: Iterable[ShardRecord] |
     planned = [shard.index for shard in plan_of(run.manifest).shards]
     if set(newest) != set(planned):
         raise InputError(
-            f"{run.path} is not finished: {len(newest)} of {len(planned)} shards", hint="start the scan again"
+            f"{run.shown} is not finished: {len(newest)} of {len(planned)} shards", hint="start the scan again"
         )
     ordered = [newest[shard] for shard in planned]
     digests = (sha256(msgspec.json.encode(record, order="sorted")).digest() for record in ordered)
@@ -84,14 +84,13 @@ def commit_rows(run: RunDirectory, key: RunKey, records: Iterable[ShardRecord] |
 
 def committed_rows(run: RunDirectory, key: RunKey, root: bytes) -> CommittedRows:
     """The tree with this root, if this run ever committed to it: the shards of then are still there. Raises InputError."""
-    for path in sorted((run.path / FOLDER).glob("*")):
-        data = None if path.name.startswith(".") else run.kept(f"{FOLDER}/{path.name}")
-        if data is not None:
+    for name in run.store.names(FOLDER):
+        if (data := run.kept(f"{FOLDER}/{name}")) is not None:
             rows = CommittedRows(run, key, msgspec.msgpack.decode(data, type=Kept))
             if rows.committed.root == root:
                 return rows
     raise InputError(
-        f"{run.path} has not committed to what this card commits to", hint="give the run that the card is of"
+        f"{run.shown} has not committed to what this card commits to", hint="give the run that the card is of"
     )
 
 
@@ -135,7 +134,7 @@ class CommittedRows:
         """The hashes of all blocks, from the rows."""
         rows = self._ends[-1] if self._ends else 0
         if not rows:
-            raise InputError(f"{self._run.path} has no rows to commit to")
+            raise InputError(f"{self._run.shown} has no rows to commit to")
         return b"".join(hashed([self._stretch(first, STRETCH_ROWS) for first in range(0, rows, STRETCH_ROWS)]))
 
     def prove(self, card: CardRows, row: int) -> RowProof:
@@ -168,7 +167,7 @@ class CommittedRows:
         levels = levels_of(leaf_hashes(salts, outcomes))
         if levels[-1] != self.kept.blocks[block * HASH_BYTES : (block + 1) * HASH_BYTES]:
             raise StorageError(
-                f"rows of {self._run.path} are not what was committed to", hint="restore its shards as they were"
+                f"rows of {self._run.shown} are not what was committed to", hint="restore its shards as they were"
             )
         hashes = tuple(each.hex() for each in path_of(levels, at) + path_of(self._levels, block))
         return _Opened(salts[at * SALT_BYTES : (at + 1) * SALT_BYTES], outcomes[at].tobytes(), hashes)
@@ -180,11 +179,10 @@ class CommittedRows:
         while at < stop:
             number = bisect_right(self._ends, at)
             shard, end = self.kept.shards[number], self._ends[number]
-            path = self._run.shard_path(self._indexes[number], shard.generation)
             taken = min(stop, end) - at
-            pieces.append(Piece(str(path), at - (end - shard.rows), taken))
+            pieces.append(Piece(self._indexes[number], shard.generation, at - (end - shard.rows), taken))
             at += taken
-        return Stretch(self._key, first, pieces)
+        return Stretch(self._key, self._run.store.at(), first, pieces)
 
 
 class _Opened(NamedTuple):

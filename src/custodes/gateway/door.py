@@ -5,6 +5,7 @@ Promises that a dialect has no other way to a generator. How a dialect's client 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -72,6 +73,9 @@ class Flying(Protocol):
     def leave(self) -> None:
         """The request of this task is answered."""
 
+    def goes_on(self, caller: Caller, task: asyncio.Task[None]) -> None:
+        """A task works for the request also when that is answered."""
+
 
 class Admitting(Protocol):
     """Who may ask, and how much. A caller who was let in is in flight until the application says that the request is answered."""
@@ -84,10 +88,10 @@ class Admitting(Protocol):
     def known(self, key: str) -> frozenset[str]:
         """The models that the tenant with this key is held to; empty: to none. Asks no ledger. Raises DeniedError: nobody has the key."""
 
-    async def caller(self, key: str, user: str, request: str) -> Caller:
+    async def caller(self, key: str, user: str, request: str, images: int) -> Caller:
         """The tenant with this key. ``user``: the end user as the tenant hints; ``request``: a name of this request that its retries share.
 
-        Raises DeniedError: unknown key, rate, suspended.
+        ``images``: that may come of it, which are this request's until it is answered. Raises DeniedError: unknown key, rate, suspended, no images left.
         """
 
     async def visitor(self, key: str, user: str) -> Caller:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -25,6 +25,7 @@ from custodes.gateway.guard import Caller, Looked
 from custodes.gateway.vocabulary import Stage, Verdict
 from custodes.handover.cybertipline.withheld import ReportedUser, Withheld, WithheldFile
 from custodes.handover.finding import Match
+from custodes.handover.parcel import SEALED_SUFFIX as SUFFIX
 from custodes.model import Kind, Meaning
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ByPolicy",
     "Header",
     "Keeps",
+    "Notes",
     "Sealed",
     "open_withheld",
     "read_withheld",
@@ -41,7 +43,6 @@ __all__ = [
 
 FORMAT: Final = "custodes-withheld/1"
 _ROOM_MIN: Final = 1 << 16
-SUFFIX: Final = ".withheld.age"
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,15 +53,23 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     stage: str
 
 
+class Notes(Protocol):
+    """Who sees to it that what was sealed is handed over."""
+
+    def note(self, told: Withheld, rule: str, sealed: Path) -> None:
+        """It is durable that this is to be handed over, if it is. Raises StorageError."""
+
+
 @dataclass(frozen=True, repr=False)
 class Sealed:
-    """Evidence that keeps: one file for each image, sealed to all recipients."""
+    """Evidence that keeps: one file for each image, sealed to all recipients. ``notes``: None where files are handed over by hand."""
 
     folder: Path
     recipients: Sequence[Recipient]
     key: RunKey
     service: str
     demo: bool = False
+    notes: Notes | None = None
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def __post_init__(self) -> None:
@@ -72,16 +81,24 @@ class Sealed:
         await asyncio.to_thread(self._keep, caller, verdict, content, looked)
 
     def _keep(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> None:
-        told = self._told(caller, verdict, content, looked)
-        lines = [msgspec.json.encode(Header(rule=verdict.rule, stage=looked.stage)), msgspec.json.encode(told)]
-        plain = b"\n".join(lines)
-        room = max(_ROOM_MIN, 1 << (len(plain) - 1).bit_length())
-        folder = self.folder / told.found_at[:10]
-        make_folder(folder)
-        replace_file(folder / f"{told.id}{SUFFIX}", seal(plain.ljust(room, b" "), self.recipients))
+        now = self.clock()
+        told = self._told(caller, verdict, content, looked, now=now.isoformat(timespec="seconds"))
+        # A request that is sent again, after a kill before it was answered: what lies there is the same image of the same request.
+        days = (each.astimezone(UTC).date().isoformat() for each in (now, now - timedelta(days=1)))
+        today, yesterday = (self.folder / day / f"{told.id}{SUFFIX}" for day in days)
+        path = yesterday if yesterday.exists() else today
+        if not path.exists():
+            self._seal(path, Header(rule=verdict.rule, stage=looked.stage), told)
+        if self.notes is not None:
+            self.notes.note(told, verdict.rule, path)
 
-    def _told(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked) -> Withheld:
-        now = self.clock().isoformat(timespec="seconds")
+    def _seal(self, path: Path, header: Header, told: Withheld) -> None:
+        plain = msgspec.json.encode(header) + b"\n" + msgspec.json.encode(told)
+        room = max(_ROOM_MIN, 1 << (len(plain) - 1).bit_length())
+        make_folder(path.parent)
+        replace_file(path, seal(plain.ljust(room, b" "), self.recipients))
+
+    def _told(self, caller: Caller, verdict: Verdict, content: bytes, looked: Looked, *, now: str) -> Withheld:
         digest = looked.sha256 or hashlib.sha256(content).digest()
         named = self.key.name("withheld", caller.tenant.encode(), caller.request.encode(), digest)
         return Withheld(

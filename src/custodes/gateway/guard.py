@@ -54,13 +54,14 @@ T = TypeVar("T")
 class Caller:
     """Who asks: the tenant, and the end user as the tenant hints at one, as an opaque name. ``request``: the same for every retry of one request.
 
-    ``warned``: whether a warning is in force, by strikes.
+    ``warned``: whether a warning is in force, by strikes. ``booking``: under which its images are booked.
     """
 
     tenant: str
     user: str = ""
     request: str = ""
     warned: bool = False
+    booking: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

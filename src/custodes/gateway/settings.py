@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from custodes.gateway.people.settings import ProbingSettings, StrikeSettings, TenantSettings, wrong_tenants
 
-__all__ = ["DetectorSettings", "GatewaySettings", "RemoteSettings", "Speech", "UpstreamSettings"]
+__all__ = ["DetectorSettings", "EvidenceSettings", "GatewaySettings", "RemoteSettings", "Speech", "UpstreamSettings"]
 
 Speech = Literal["openai", "a1111", "comfyui", "huggingface", "litellm"]
 """A dialect."""
@@ -81,6 +81,15 @@ class RemoteSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """File with `authorization = "…"`; empty: none."""
 
 
+class EvidenceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``[gateway.evidence]``: what becomes of a withheld image that the policy keeps, once it is sealed."""
+
+    hand_over: bool = False
+    """Have it wait to be sent at once, as far as the jurisdiction asks for it. Needs the site's transport key and signing key."""
+    route: str = ""
+    """By which route: cybertipline, coop, webhook.NAME or hotline.NAME; empty: what the jurisdiction of [policy] asks for."""
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``[gateway]``."""
 
@@ -119,6 +128,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     upstream: UpstreamSettings = UpstreamSettings()
     detectors: DetectorSettings = DetectorSettings()
     remote: RemoteSettings = RemoteSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
     strikes: StrikeSettings = StrikeSettings()
     probing: ProbingSettings = ProbingSettings()
     decisions_days: Annotated[int, Meta(ge=1, le=3_650)] = 180

@@ -203,7 +203,8 @@ class TwoPerson:
 def _use(request: _Read, approver: VerifierKey, custody: Custody) -> None:
     used = hashlib.sha256(request.payload).hexdigest()
     statement = request.statement
-    with custody.still():
+
+    def once() -> None:
         if any(recorded.act is Act.APPROVED and recorded.receipt == used for recorded in custody.records()):
             raise InputError("this approval was used already", hint="ask again: each is good for once")
         deeds = [
@@ -218,3 +219,5 @@ def _use(request: _Read, approver: VerifierKey, custody: Custody) -> None:
             for act, who in ((Act.ASKED, statement.asked_by), (Act.APPROVED, approver.name))
         ]
         custody.append(*deeds)
+
+    custody.alone(once)

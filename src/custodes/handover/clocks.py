@@ -85,29 +85,37 @@ def purge(
 
     Nobody records anything meanwhile, so that no hold comes too late.
     """
-    done: list[Kept] = []
-    with custody.still():
-        for thing in due(kept(custody.records(), terms), now):
+
+    def delete() -> list[Kept]:
+        things = due(kept(custody.records(), terms), now)
+        for thing in things:
             remove(thing)  # first, so that nothing is said to be gone that is not
             custody.append(_deletion(thing, who))
-            done.append(thing)
-    return done
+        return things
+
+    return custody.alone(delete)
 
 
 def hold(custody: Custody, incident: str, reason: str, who: str) -> None:
     """Nothing of this incident is deleted until this reason is taken back. Raises InputError where the incident is unknown, or held for it already."""
-    with custody.still():
+
+    def held() -> None:
         if reason in _holds(custody, incident):
             raise InputError("the incident is held for this reason already")
         custody.append(_holding(custody, Act.HELD, incident, reason, who))
 
+    custody.alone(held)
+
 
 def unhold(custody: Custody, incident: str, reason: str, who: str) -> None:
     """Take a reason back. Raises InputError where there is no such hold."""
-    with custody.still():
+
+    def unheld() -> None:
         if reason not in _holds(custody, incident):
             raise InputError("the incident is not held for this reason")
         custody.append(_holding(custody, Act.UNHELD, incident, reason, who))
+
+    custody.alone(unheld)
 
 
 def _holds(custody: Custody, incident: str) -> set[str]:

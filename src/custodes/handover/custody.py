@@ -8,24 +8,23 @@ recorded. It holds ids, times and acts, and has no room for a link or a sentence
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from custodes.crypto.dsse import sign, verify
 from custodes.crypto.keys import Signer, VerifierKey
-from custodes.durable import exclusive, replace_file, sync_folder
+from custodes.durable import exclusive, replace_file
 from custodes.errors import InputError, StorageError
+from custodes.handover.pages import Pages
 from custodes.handover.words import (
     Environment,
     check_digest,
@@ -39,10 +38,9 @@ from custodes.handover.words import (
 
 __all__ = ["FORMAT", "PAYLOAD_TYPE", "Act", "Anchor", "Custody", "Deed", "Head", "Means", "Recorded"]
 
+T = TypeVar("T")
 FORMAT: Final = "custodes-custody/1"
 PAYLOAD_TYPE: Final = "application/vnd.custodes.custody-head+json"
-FILE_NAME: Final = "record.jsonl"
-LINE_BYTES_MAX: Final = 1024
 _SELF: Final = "custodes"
 _END: Final = re.compile(rb',"hash":"([0-9a-f]{64})"}')
 _END_BYTES: Final = len(b',"hash":""}') + 64
@@ -153,60 +151,68 @@ class Nowhere:
 
 @dataclass(frozen=True)
 class Means:
-    """What a record is kept with. ``memory``: the file, apart from the record, with its last head. ``trusted``: keys that signed before this one."""
+    """What a record is kept with. ``trusted``: keys that signed before this one.
 
-    memory: Path
+    ``guard``: of a record that others keep, a file here with the head that was seen last, so that a record which was put back is noticed.
+    """
+
     signer: Signer
     trusted: Sequence[VerifierKey] = ()
     anchor: Anchor = field(default_factory=Nowhere)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    guard: Path | None = None
 
 
 class Custody:
-    """The record in ``folder``, for any number of threads and processes."""
+    """The record, for any number of threads and processes."""
 
-    def __init__(self, folder: Path, means: Means) -> None:
-        self._folder = folder
-        self._path = folder / FILE_NAME
+    def __init__(self, pages: Pages, means: Means) -> None:
+        self._pages = pages
         self._means = means
         self._thread = threading.RLock()
-        self._still = False
-        self._failed = False
+        self._working = False
+        self._signed: list[bytes] = []  # heads that are made known when what they are of is durable
 
     def append(self, *deeds: Deed) -> list[Recorded]:
         """Record them, in one step, durably. Raises StorageError; then the record says at the next opening which of them it has."""
-        with self.still():
-            known, torn = self._recovered()
-            head = Head(known.seq, known.hash)
-            lines: list[bytes] = []
-            made: list[Recorded] = []
-            for deed in ([Deed(act=Act.CUT, who=_SELF, digest=torn)] if torn else []) + list(deeds):
-                recorded, line = _chained(deed, head, text_of(self._means.clock()))
-                head = Head(recorded.seq, recorded.hash)
-                lines.append(line)
-                made.append(recorded)
-            if lines:
-                self._write(b"".join(lines))
-                self._remember(known, head)
+        return self.alone(lambda: self._append(deeds))
+
+    def _append(self, deeds: Sequence[Deed]) -> list[Recorded]:
+        known, torn = self._recovered()
+        head = Head(known.seq, known.hash)
+        lines: list[bytes] = []
+        made: list[Recorded] = []
+        for deed in ([Deed(act=Act.CUT, who=_SELF, digest=torn)] if torn else []) + list(deeds):
+            recorded, line = _chained(deed, head, text_of(self._means.clock()))
+            head = Head(recorded.seq, recorded.hash)
+            lines.append(line)
+            made.append(recorded)
+        if lines:
+            self._pages.add(known.seq + 1, lines)
+            self._remember(known, head)
         return made[1:] if torn else made
 
-    @contextmanager
-    def still(self) -> Iterator[None]:
-        """Nobody else records anything meanwhile: for what is decided by the record and then recorded in it."""
+    def alone(self, work: Callable[[], T]) -> T:
+        """Nobody else records anything meanwhile: for what is decided by the record and then recorded in it. ``work`` may be done again."""
+
+        def turn() -> T:
+            self._signed = []
+            return work()
+
         with self._thread:
-            if self._still:
-                yield
-                return
-            with exclusive(self._folder):
-                self._still = True
-                try:
-                    yield
-                finally:
-                    self._still = False
+            if self._working:
+                return work()
+            self._working = True
+            try:
+                result = self._pages.alone(turn)
+            finally:
+                self._working = False
+            self._make_known()
+            return result
 
     def records(self) -> Iterator[Recorded]:
         """Every line, verified as it is read. Raises StorageError at the first that is not as it was written, and at the end if some are gone."""
-        known = self._remembered() or self._nothing_yet()
+        known = self._remembered()
         return self._read(known, []) if known else iter(())
 
     def of(self, incident: str) -> list[Recorded]:
@@ -225,134 +231,112 @@ class Custody:
         known = self._remembered()
         return Head(known.seq, known.hash) if known else Head(0, "")
 
-    # -- the file
+    # -- the lines
 
     def _read(self, known: _Checkpoint, torn: list[int]) -> Iterator[Recorded]:
         """Lines in order. Behind all that is remembered, and so was ever told, a crash may have torn what was being written: that ends them,
         and where it begins goes into ``torn``.
         """
         head, offset = Head(0, known.origin), 0
-        try:
-            file = self._path.open("rb")
-        except FileNotFoundError:
-            return self._refuse_short(known, head)
-        with file:
-            while line := file.readline(LINE_BYTES_MAX):
-                try:
-                    recorded = _parsed(line, head)
-                except ValueError as error:
-                    if head.seq < known.seq:
-                        raise self._damage(head.seq + 1, str(error)) from error
-                    torn.append(offset)
-                    break
-                head, offset = Head(recorded.seq, recorded.hash), offset + len(line)
-                if head.seq == known.seq and head.hash != known.hash:
-                    raise self._damage(head.seq, "it is not the line that was signed")
-                yield recorded
+        for line in self._pages.lines():
+            try:
+                recorded = _parsed(line, head)
+            except ValueError as error:
+                if head.seq < known.seq:
+                    raise self._damage(head.seq + 1, str(error)) from error
+                torn.append(offset)
+                break
+            head, offset = Head(recorded.seq, recorded.hash), offset + len(line)
+            if head.seq == known.seq and head.hash != known.hash:
+                raise self._damage(head.seq, "it is not the line that was signed")
+            yield recorded
         self._refuse_short(known, head)
 
     def _damage(self, line: int, what: str) -> StorageError:
-        return StorageError(f"{self._path}, line {line}: {what}", hint="restore the record from a copy; keep this one")
+        return StorageError(f"{self._pages}, line {line}: {what}", hint="restore the record from a copy; keep this one")
 
-    def _refuse_short(self, known: _Checkpoint, head: Head) -> None:
+    def _refuse_short(self, known: Head | _Checkpoint, head: Head | _Checkpoint) -> None:
         if head.seq < known.seq:
             raise StorageError(
-                f"{self._path} ends at line {head.seq}, and had come to line {known.seq}: the rest was removed",
+                f"{self._pages} ends at line {head.seq}, and had come to line {known.seq}: the rest was removed",
                 hint="restore the record from a copy; keep this one",
             )
 
-    def _nothing_yet(self) -> _Checkpoint | None:
-        """None where no record was begun. The memory is made first: where there is a record, there must be one by now."""
-        if not self._path.exists():
-            return None
-        if (known := self._remembered()) is None:
-            raise StorageError(
-                f"{self._path} is there, but not {self._means.memory}, which says how far it had come",
-                hint="restore that file from a copy",
-            )
-        return known
-
     def _recovered(self) -> tuple[_Checkpoint, str]:
         """How far the record has come, and the digest of a torn end that was cut. Where nothing stopped in between, only the end is looked at."""
-        if self._failed:
-            raise StorageError(f"{self._path} could not be written before", hint="start again when the disk is well")
-        known = self._remembered() or self._nothing_yet() or self._begun()
-        if self._ends_at(known):
+        known = self._remembered() or self._begun()
+        last = self._pages.last()
+        if (_hash_in(last) == known.hash) if last else known.seq == 0:
             return known, ""
         torn: list[int] = []
         for recorded in self._read(known, torn):
             known = msgspec.structs.replace(known, seq=recorded.seq, hash=recorded.hash)
-        return known, self._cut(torn[0]) if torn else ""
+        return known, self._pages.cut(torn[0]) if torn else ""
+
+    # -- the memory of how far it has come
 
     def _begun(self) -> _Checkpoint:
         origin = secrets.token_hex(32)
         return self._remember(_Checkpoint(origin=origin, seq=0, hash=origin, time=""), Head(0, origin))
 
-    def _ends_at(self, known: _Checkpoint) -> bool:
-        """Whether the last line is, whole, the one that is remembered."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - LINE_BYTES_MAX))
-                lines = file.read().splitlines(keepends=True)
-        except FileNotFoundError:
-            lines = []
-        return _hash_in(lines[-1]) == known.hash if lines else known.seq == 0
-
-    def _cut(self, offset: int) -> str:
-        try:
-            with self._path.open("rb+") as file:
-                file.seek(offset)
-                digest = hashlib.sha256(file.read()).hexdigest()
-                file.truncate(offset)
-                os.fsync(file.fileno())
-                return digest
-        except OSError as error:
-            raise StorageError(f"cannot cut the torn end of {self._path}: {error.strerror}") from error
-
-    def _write(self, lines: bytes) -> None:
-        self._failed = (
-            True  # until it is known that it did not: after a failed sync the kernel may say that all is well
-        )
-        try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(self._path, flags, 0o600)
-            try:
-                view = memoryview(lines)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            sync_folder(self._folder)
-        except OSError as error:
-            raise StorageError(f"cannot write {self._path}: {error.strerror}") from error
-        self._failed = False
-
-    # -- the memory of how far it has come
-
     def _remembered(self) -> _Checkpoint | None:
-        path = self._means.memory
+        seen = self._seen()  # first: another process may go on with both meanwhile
+        envelope = self._pages.remembered()
+        known = None if envelope is None else self._believed(envelope, f"the memory of {self._pages}")
+        if seen is not None:
+            self._refuse_another(known, seen)
+        return known
+
+    def _seen(self) -> _Checkpoint | None:
+        """How far the record had come when it was last written from here."""
+        guard = self._means.guard
         try:
-            envelope = path.read_bytes()
+            return None if guard is None else self._believed(guard.read_bytes(), str(guard))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}") from error
+            raise StorageError(f"cannot read {guard}: {error.strerror}") from error
+
+    def _refuse_another(self, known: _Checkpoint | None, seen: _Checkpoint) -> None:
+        """Raises StorageError where the record is not the one that was seen here, or an earlier state of it."""
+        guard = self._means.guard
+        if known is None:
+            raise StorageError(
+                f"{self._pages} is empty, and had come to line {seen.seq}",
+                hint=f"restore it from a newer backup; where it was begun anew on purpose, move {guard} away",
+            )
+        self._refuse_short(seen, known)
+        there = known.hash if known.seq == seen.seq else _hash_in(self._pages.at(seen.seq)) if seen.seq else seen.hash
+        if known.origin != seen.origin or there != seen.hash:
+            raise self._damage(seen.seq, f"it is not the line that {guard} knows: this is another record")
+
+    def _believed(self, envelope: bytes, where: str) -> _Checkpoint:
         try:
             payload, _ = verify(envelope, PAYLOAD_TYPE, [self._means.signer.verifier, *self._means.trusted])
             return msgspec.json.decode(payload, type=_Checkpoint)
         except (InputError, msgspec.MsgspecError) as error:
             raise StorageError(
-                f"{path} is damaged, or signed by a key that is not this site's",
+                f"{where} is damaged, or signed by a key that is not this site's",
                 hint="check signing.key, or restore the file from a copy",
             ) from error
 
     def _remember(self, known: _Checkpoint, head: Head) -> _Checkpoint:
         known = msgspec.structs.replace(known, seq=head.seq, hash=head.hash, time=text_of(self._means.clock()))
         envelope = sign(PAYLOAD_TYPE, msgspec.json.encode(known), self._means.signer)
-        replace_file(self._means.memory, envelope)
-        self._means.anchor.note(envelope)
+        self._pages.remember(envelope)
+        self._signed.append(envelope)
         return known
+
+    def _make_known(self) -> None:
+        signed, self._signed = self._signed, []
+        if signed and self._means.guard is not None:
+            guard = self._means.guard
+            with exclusive(
+                guard.with_name(f"{guard.name}.lock")
+            ):  # an older head than another process wrote guards, too
+                replace_file(guard, signed[-1])
+        for envelope in signed:
+            self._means.anchor.note(envelope)
 
 
 def _chained(deed: Deed, head: Head, time: str) -> tuple[Recorded, bytes]:

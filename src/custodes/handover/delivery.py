@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from custodes.handover.incident import Incident
+from custodes.handover.parcel import Handed, Takes
 from custodes.handover.receipts import Receipt
 from custodes.handover.words import Environment, check_receipt, check_word
 
@@ -91,16 +91,21 @@ class Route(Protocol):
         """Which of the receiver's."""
         ...
 
-    def check(self, incident: Incident) -> None:
+    @property
+    def takes(self) -> Takes:
+        """What of a withheld image goes by it."""
+        ...
+
+    def check(self, of: Handed) -> None:
         """Raises InputError for what this route cannot take: before it is queued."""
         ...
 
-    def preview(self, incident: Incident, now: datetime) -> str:
-        """What would be sent, to be read: with its links, and so as secret as the incident."""
+    def preview(self, of: Handed, now: datetime) -> str:
+        """What would be sent, to be read: with its links, and so as secret as the incident. Never an image."""
         ...
 
-    async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:
-        """Send it, or go on. ``key``: the same for every delivery of this incident. Raises InputError for what cannot be sent, and StorageError."""
+    async def deliver(self, of: Handed, key: str, progress: Progress) -> Ended:
+        """Send it, or go on. ``key``: the same for every attempt of this delivery. Raises InputError for what cannot be sent, and StorageError."""
         ...
 
     async def close(self) -> None:

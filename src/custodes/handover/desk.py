@@ -1,4 +1,4 @@
-"""What is handed over by one route: incidents go in, receipts come out, and each step stands in the custody record.
+"""What is handed over by one route: incidents and what a gateway withheld go in, receipts come out, and each step stands in the custody record.
 
 Promises that an incident goes out once in its environment, whoever asks again; that places which are found later follow under the same incident; that a receipt
 is durable before what waited is deleted; and that what nobody will take is said when it is queued, or kept as a dead letter, never dropped. What a route
@@ -23,6 +23,7 @@ from custodes.handover.custody import Act, Custody, Deed
 from custodes.handover.delivery import Dead, Delivered, Ended, Later, Route, key_of
 from custodes.handover.incident import Incident
 from custodes.handover.outbox import Item, Letter, Outbox, Put, Survey
+from custodes.handover.parcel import Handed, Parcel, found_in, handed_in, payload_of
 from custodes.handover.receipts import Receipt, Receipts
 from custodes.handover.words import Environment
 
@@ -56,6 +57,14 @@ class Queued:
     delivered: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
+    def add(self, more: Queued) -> None:
+        """What became of others too."""
+        self.new += more.new
+        self.following += more.following
+        self.waiting += more.waiting
+        self.delivered += more.delivered
+        self.refused += more.refused
+
 
 @dataclass
 class Worked:
@@ -86,21 +95,35 @@ class Desk:
         """Have them wait to be sent, less what was sent or waits already."""
         told = Queued()
         for incident in self._left(incidents, told):
-            self._queue(incident, told)
+            self._queue(incident, self._deliveries(incident), told)
         return told
 
     def fresh(self, incidents: Iterable[Incident]) -> list[Incident]:
         """What ``queue`` would have wait now."""
         return list(self._left(incidents, Queued()))
 
+    def queue_parcels(self, parcels: Iterable[Parcel]) -> Queued:
+        """The same for what a gateway withheld. It has one name and one place, so nothing follows it, and what waits need not be looked through."""
+        told = Queued()
+        for parcel in parcels:
+            if not self._told_taken(parcel, told):
+                continue
+            if self._deliveries(parcel):
+                told.delivered += 1
+            else:
+                self._queue(parcel, 0, told)
+        return told
+
+    def fresh_parcels(self, parcels: Iterable[Parcel]) -> list[str]:
+        """Names of those that ``queue_parcels`` would have wait now."""
+        left = (parcel for parcel in parcels if self.takes(parcel) and not self._deliveries(parcel))
+        return [parcel.id for parcel in left if not self._means.outbox.known(key_of(self._route, parcel.id))]
+
     def _left(self, incidents: Iterable[Incident], told: Queued) -> Iterator[Incident]:
         """What of incidents is to be sent and does not wait yet; of the others it is told why not."""
         waiting = {_incident_in(head.key) for head in self.survey().items}
         for incident in incidents:
-            try:
-                self._route.check(incident)
-            except InputError as error:
-                told.refused[str(error)] += 1
+            if not self._told_taken(incident, told):
                 continue
             if waiting & {incident.id, *incident.aliases}:  # what is new of it follows when that is delivered
                 told.waiting += 1
@@ -112,23 +135,35 @@ class Desk:
             else:
                 told.delivered += 1
 
-    def _queue(self, incident: Incident, told: Queued) -> None:
-        before = self._deliveries(incident)
-        letter = self._letter(incident, before)
+    def takes(self, of: Handed) -> bool:
+        """Whether the route takes it."""
+        return self._told_taken(of, Queued())
+
+    def _told_taken(self, of: Handed, told: Queued) -> bool:
+        """The same; if not, it is told why."""
+        try:
+            self._route.check(of)
+        except InputError as error:
+            told.refused[str(error)] += 1
+            return False
+        return True
+
+    def _queue(self, of: Handed, before: int, told: Queued) -> None:
+        letter = self._letter(of, before)
         put = self._means.outbox.put(letter)
         if put is Put.NEW:
-            self._record(Act.QUEUED, incident.id, digest=_digest(letter.payload))
-            (told.following if before else told.new).append(incident.id)
+            self._record(Act.QUEUED, of.id, digest=_digest(letter.payload))
+            (told.following if before else told.new).append(of.id)
         else:
             told.waiting += put is not Put.DELIVERED
             told.delivered += put is Put.DELIVERED
 
-    def _letter(self, incident: Incident, before: int) -> Letter:
+    def _letter(self, of: Handed, before: int) -> Letter:
         return Letter(
-            key=key_of(self._route, incident.id, before),
+            key=key_of(self._route, of.id, before),
             route=self._route.name,
             environment=self._route.environment,
-            payload=msgspec.json.encode(incident),
+            payload=payload_of(of),
         )
 
     # -- what goes out
@@ -146,7 +181,7 @@ class Desk:
         return told
 
     async def _send(self, item: Item, told: Worked) -> None:
-        incident = msgspec.json.decode(item.payload, type=Incident)
+        incident = handed_in(item.payload)
         if item.head.attempts == 1:
             self._record(Act.SENT, incident.id, digest=_digest(item.payload))
         progress = _Progress(self._means, self._route, item, incident.id)
@@ -156,7 +191,7 @@ class Desk:
             ended = Dead(why=_REFUSED)
         self._settle(progress.item, incident, ended, told)
 
-    def _settle(self, item: Item, incident: Incident, ended: Ended, told: Worked) -> None:
+    def _settle(self, item: Item, incident: Handed, ended: Ended, told: Worked) -> None:
         if isinstance(ended, Delivered):
             self._received(item, incident, ended)
             told.delivered.append(incident.id)
@@ -169,9 +204,9 @@ class Desk:
             self._record(Act.BURIED, incident.id, receipt=ended.receipt, reason=ended.why)
             told.dead.append(incident.id)
 
-    def _received(self, item: Item, incident: Incident, ended: Delivered) -> None:
+    def _received(self, item: Item, incident: Handed, ended: Delivered) -> None:
         """The receipt of the authority is kept by now, by its route."""
-        findings = msgspec.json.encode(sorted(place.finding for place in incident.places))
+        findings = msgspec.json.encode(found_in(incident))
         own = Receipt(step=_PLACES, received=self._means.clock(), request_id=ended.receipt, body=findings)
         digest = self._means.receipts.keep(incident.id, self._route.name, self._route.environment, own)
         told = self._means.custody.of(incident.id)
@@ -214,7 +249,7 @@ class Desk:
 
     # -- what is known of it
 
-    def _deliveries(self, incident: Incident) -> int:
+    def _deliveries(self, incident: Handed) -> int:
         return sum(1 for _ in self._own_receipts(incident))
 
     def _sent(self, incident: Incident) -> set[str]:
@@ -223,7 +258,7 @@ class Desk:
             sent.update(msgspec.json.decode(receipt.body, type=list[str]))
         return sent
 
-    def _own_receipts(self, incident: Incident) -> Iterator[tuple[str, Receipt]]:
+    def _own_receipts(self, incident: Handed) -> Iterator[tuple[str, Receipt]]:
         for name in (incident.id, *incident.aliases):
             for receipt in self._means.receipts.of(name, self._route.name, self._route.environment):
                 if receipt.step == _PLACES:

@@ -1,8 +1,8 @@
-"""A folder of files that a transport key alone opens, under names that tell nothing: the outbox and the receipts are such folders.
+"""A place whose pieces a transport key alone opens, under names that tell nothing: the outbox and the receipts are such places.
 
-Promises that a file is whole and new, or as it was; that a folder with a key missing is refused when it is opened, not when something in it is
-needed; and that another key can take over, file by file, and goes on after a crash. Who reads and then writes holds ``exclusive``. What the files
-are is for others. Format: docs/formats/outbox.md.
+Promises that a place with a key missing is refused when it is opened, not when something in it is needed; that a piece which was changed, moved or cut
+does not open; and that another key can take over, piece by piece, and goes on after a crash. Who reads and then writes does it ``alone``. What the pieces
+are is for others; where they lie is for ``place``. Format: docs/formats/outbox.md.
 """
 
 from __future__ import annotations
@@ -11,30 +11,25 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
 
 from custodes.crypto.keys import TransportKey
 from custodes.crypto.vault import lock, unlock
-from custodes.durable import exclusive, make_folder, replace_file, sync_folder
 from custodes.errors import ConfigError, InputError, StorageError
+from custodes.handover.place import Damaged, Place
 
 __all__ = ["CONTENT_BYTES_MAX", "Damaged", "Locker", "key_id"]
 
+T = TypeVar("T")
 CONTENT_BYTES_MAX: Final = 64 << 20
 PADDED_BYTES_MIN: Final = 4096
 NAMING_BYTES: Final = 32
 _LENGTH_BYTES: Final = 8
 _ID_BYTES: Final = 8
 _NAME: Final = re.compile(r"[0-9a-f]{32}")
-_ITEM: Final = re.compile(r"([0-9a-f]{32})\.item")
-_SPENT: Final = ".spent"
-
-
-class Damaged(StorageError):  # noqa: N818 - what is so of one file; the others are as good as before
-    """One file of a folder cannot be read back."""
 
 
 def key_id(key: TransportKey) -> str:
@@ -43,30 +38,30 @@ def key_id(key: TransportKey) -> str:
 
 
 class Locker:
-    """One folder. ``form`` names the format of its files, and so its purpose: a file of another folder does not open here.
+    """One place. ``form`` names the format of its pieces, and so its purpose: a piece of another place does not open here.
 
-    ``keys``: the first locks, all open. Raises ConfigError where a key is in use that is not among them, StorageError for a damaged folder.
+    ``keys``: the first locks, all open. Raises ConfigError where a key is in use that is not among them, StorageError for a damaged place.
     """
 
-    def __init__(self, folder: Path, form: str, keys: Sequence[TransportKey]) -> None:
+    def __init__(self, place: Place, form: str, keys: Sequence[TransportKey]) -> None:
         if not keys:
-            raise ConfigError(f"{folder} is not opened without a transport key")
-        self.folder = folder
+            raise ConfigError(f"{place} is not opened without a transport key")
+        self.place = place
         self._form = form
         self._keys = {key_id(key): key for key in keys}
         self._current = key_id(keys[0])
-        with self.exclusive():
-            if folder.stat().st_mode & 0o077:
-                raise ConfigError(f"{folder} can be entered by others", hint=f"run: chmod 700 {folder}")
-            self._sweep()
-            self._naming = self._enter()
+        self._naming = self.alone(self._enter)
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Hold the folder, over all processes. It is not held twice by one."""
-        return exclusive(self.folder)
+    def alone(self, work: Callable[[], T]) -> T:
+        """Do it while nobody else does anything here; see ``Place.alone``."""
+        return self.place.alone(work)
+
+    def now(self) -> datetime:
+        """The time, as all who share the place have it."""
+        return self.place.now()
 
     def name(self, *parts: str) -> str:
-        """The name of the file for this purpose: a keyed digest, the same under every transport key."""
+        """The name of the piece for this purpose: a keyed digest, the same under every transport key."""
         keyed = hmac.new(self._naming, digestmod=hashlib.sha256)
         for part in parts:
             data = part.encode()
@@ -74,156 +69,131 @@ class Locker:
         return keyed.hexdigest()[:32]
 
     def names(self) -> list[str]:
-        """Every file that is there."""
-        files = self._files()
-        found = (match[1] for file in files if (match := _ITEM.fullmatch(file)))
-        return sorted(name for name in found if name + _SPENT not in files)
+        """Every piece that is there."""
+        return self.place.names()
 
     def __contains__(self, name: str) -> bool:
-        return self._path(name).exists()
+        return self.place.read(_checked(name)) is not None
 
     def read(self, name: str) -> bytes | None:
         """What is in it; None where it is not, or is spent. Raises Damaged."""
-        if self.spent(name) or (data := self._raw(name)) is None:
-            return None
-        return self._opened(name, data)
+        data = self.place.read(_checked(name))
+        return None if data is None else self._opened(name, data)
+
+    def each(self) -> Iterator[tuple[str, bytes | Damaged]]:
+        """What is in every piece, or why it cannot be read."""
+        for name, data in self.place.each():
+            try:
+                yield name, data if isinstance(data, Damaged) else self._opened(name, data)
+            except Damaged as error:
+                yield name, error
 
     def write(self, name: str, content: bytes) -> None:
         """Put it there, or in place of what is there. Raises StorageError; ConfigError where the key has been replaced meanwhile."""
         if len(content) > CONTENT_BYTES_MAX:
             raise InputError(f"{len(content):,} bytes are more than a file here can have ({CONTENT_BYTES_MAX:,})")
-        if not self._check_file(self._current).exists():
+        if self._current not in self._checks():
             raise ConfigError(
-                f"the transport key of {self.folder} was replaced", hint="start this process again, with the new key"
+                f"the transport key of {self.place} was replaced", hint="start this process again, with the new key"
             )
-        data = lock(self._keys[self._current], _padded(content), self._context(name))
-        replace_file(self._path(name), bytes.fromhex(self._current) + data)
+        data = lock(self._keys[self._current], _padded(content), self._context(_checked(name)))
+        self.place.write(name, bytes.fromhex(self._current) + data)
 
     def remove(self, name: str) -> None:
         """It is gone, durably; also where it was not there. Raises StorageError."""
-        try:
-            self._path(name).unlink(missing_ok=True)
-            sync_folder(self.folder)
-        except OSError as error:
-            raise StorageError(f"cannot remove a file from {self.folder}: {error.strerror}") from error
+        self.place.remove(_checked(name))
 
     def spend(self, name: str) -> None:
-        """It is gone, and its name is never used again. After a crash in between it counts as gone."""
-        replace_file(self._path(name).with_suffix(_SPENT), b"")
-        self.remove(name)
+        """It is gone, and its name is never used again."""
+        self.place.spend(_checked(name))
 
     def spent(self, name: str) -> bool:
         """Whether it was there, and was spent."""
-        return self._path(name).with_suffix(_SPENT).exists()
+        return self.place.spent(_checked(name))
 
     def rotate(self) -> int:
-        """Lock every file under the first key, then forget the others. Others may work meanwhile, with the same keys. Returns how many there were."""
+        """Lock every piece under the first key, then forget the others. Others may work meanwhile, with the same keys. Returns how many there were."""
         done = 0
-        while True:
-            for name in self._stale():
-                with self.exclusive():
-                    done += self._relock(name)
-            with self.exclusive():
-                if not self._stale():
-                    self._forget()
-                    return done
+        while not self.alone(self._forgotten):
+            done += sum(self.alone(partial(self._relock, name)) for name in self._stale())
+        return done
 
     def _relock(self, name: str) -> bool:
-        data = self._raw(name)
-        if data is None or self._key_of(data) == self._current:
+        data = self.place.read(name)
+        if data is None or _key_of(data) == self._current:
             return False
         self.write(name, self._opened(name, data))
         return True
 
     def _stale(self) -> list[str]:
-        return [name for name in self.names() if self._key_in(name) != self._current]
+        return [name for name, start in self.place.starts(_ID_BYTES).items() if start.hex() != self._current]
+
+    def _forgotten(self) -> bool:
+        """Whether nothing is under another key, so that the others' checks are gone."""
+        if self._stale():
+            return False
+        self._forget()
+        return True
 
     def _forget(self) -> None:
-        for file in self._check_files():
-            if file.stem != self._current:
-                file.unlink()
-        sync_folder(self.folder / "keys")
+        for key in self._checks():
+            if key != self._current:
+                self.place.forget(key)
 
-    def _sweep(self) -> None:
-        """What a crash left behind: files that were being written, files whose name is spent."""
-        for aside in [*self.folder.glob(".*.aside"), *self.folder.glob("keys/.*.aside")]:
-            aside.unlink()
-        files = self._files()
-        for file in files:
-            if (match := _ITEM.fullmatch(file)) and match[1] + _SPENT in files:
-                self._path(match[1]).unlink()
-
-    # Every key in use has a check file, which is durable before anything is locked under the key. Locked in it is the secret that names files.
+    # Every key in use has a check, which is durable before anything is locked under the key. Locked in it is the secret that names pieces.
 
     def _enter(self) -> bytes:
-        make_folder(self.folder / "keys")
-        files = self._check_files()
-        if missing := [file.stem for file in files if file.stem not in self._keys]:
+        self.place.enter()
+        checks = self._checks()
+        if missing := [key for key in checks if key not in self._keys]:
             raise ConfigError(
-                f"{self.folder} holds files under transport key {missing[0]}, which is not there: they cannot be opened or sent",
+                f"{self.place} holds files under transport key {missing[0]}, which is not there: they cannot be opened or sent",
                 hint="put the key back; if it is lost, what waited has to be queued again into a new folder",
             )
-        if not files and self.names():
-            raise StorageError(f"{self.folder} holds files, but no check of their key", hint="restore its folder keys")
-        naming = {self._checked(file) for file in files} or {os.urandom(NAMING_BYTES)}
+        if not checks and self.names():
+            raise StorageError(f"{self.place} holds files, but no check of their key", hint="restore its folder keys")
+        naming = {self._secret(key, data) for key, data in checks.items()} or {os.urandom(NAMING_BYTES)}
         if len(naming) != 1:
-            raise StorageError(f"{self.folder}/keys is made of two folders", hint="restore it from one copy")
+            raise StorageError(f"{self.place}/keys is made of two folders", hint="restore it from one copy")
         (secret,) = naming
-        if not self._check_file(self._current).exists():
-            check = lock(self._keys[self._current], secret, self._context("check"))
-            replace_file(self._check_file(self._current), check)
+        if self._current not in checks:
+            self.place.check(self._current, lock(self._keys[self._current], secret, self._context("check")))
         return secret
 
-    def _checked(self, file: Path) -> bytes:
+    def _secret(self, key: str, check: bytes) -> bytes:
         try:
-            return unlock(self._keys[file.stem], file.read_bytes(), self._context("check"))
-        except (InputError, OSError) as error:
-            raise StorageError(f"{file} is damaged, or of another folder", hint="restore it") from error
+            return unlock(self._keys[key], check, self._context("check"))
+        except InputError as error:
+            raise StorageError(
+                f"the check of key {key} in {self.place} is damaged, or of another folder", hint="restore it"
+            ) from error
 
-    def _check_file(self, key: str) -> Path:
-        return self.folder / "keys" / f"{key}.check"
-
-    def _check_files(self) -> list[Path]:
-        return sorted((self.folder / "keys").glob("*.check"))
-
-    def _raw(self, name: str) -> bytes | None:
-        try:
-            return self._path(name).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Damaged(f"cannot read {self._path(name)}: {error.strerror}") from error
-
-    def _key_in(self, name: str) -> str:
-        try:
-            with self._path(name).open("rb") as file:
-                return file.read(_ID_BYTES).hex()
-        except FileNotFoundError:  # gone meanwhile: there is nothing to be done with it
-            return self._current
-
-    def _key_of(self, data: bytes) -> str:
-        return data[:_ID_BYTES].hex()
+    def _checks(self) -> dict[str, bytes]:
+        return self.place.checks()
 
     def _opened(self, name: str, data: bytes) -> bytes:
         hint = "restore it, or drop it and queue what was in it again"
-        key = self._keys.get(self._key_of(data))
+        key = self._keys.get(_key_of(data))
         if key is None:
-            raise Damaged(f"{self._path(name)} is damaged, or under a key that is not there", hint=hint)
+            raise Damaged(f"{name} in {self.place} is damaged, or under a key that is not there", hint=hint)
         try:
             return _unpadded(unlock(key, memoryview(data)[_ID_BYTES:], self._context(name)))
         except InputError as error:
-            raise Damaged(f"{self._path(name)} is damaged, or of another place", hint=hint) from error
-
-    def _files(self) -> set[str]:
-        return {path.name for path in self.folder.iterdir()}
-
-    def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):  # a name may come from a command line
-            raise InputError("a file here is named by 32 lower-case hex digits")
-        return self.folder / f"{name}.item"
+            raise Damaged(f"{name} in {self.place} is damaged, or of another place", hint=hint) from error
 
     def _context(self, name: str) -> bytes:
         return f"{self._form}/{name}".encode()
+
+
+def _checked(name: str) -> str:
+    """A name may come from a command line. Raises InputError."""
+    if not _NAME.fullmatch(name):
+        raise InputError("a file here is named by 32 lower-case hex digits")
+    return name
+
+
+def _key_of(data: bytes) -> str:
+    return data[:_ID_BYTES].hex()
 
 
 def _padded(content: bytes) -> bytes:

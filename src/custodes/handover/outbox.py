@@ -12,9 +12,9 @@ import random
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -22,6 +22,7 @@ import msgspec
 from custodes.crypto.keys import TransportKey
 from custodes.errors import InputError, WorldError
 from custodes.handover.locker import Damaged, Locker
+from custodes.handover.place import Place
 from custodes.handover.words import Environment, check_word
 
 __all__ = ["FORMAT", "Head", "Item", "LeaseLost", "Letter", "Outbox", "Pace", "Put", "Seams", "State", "Survey"]
@@ -131,9 +132,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 @dataclass(frozen=True, slots=True)
 class Seams:
-    """The time, and chance."""
+    """The time, and chance. ``clock``: in place of the one that all who share the outbox have."""
 
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] | None = None
     chance: Callable[[], float] = random.random  # of a pause, which is no secret
 
 
@@ -164,14 +165,15 @@ class Survey:
 
 
 class Outbox:
-    """The folder. Opening it raises ConfigError where a transport key is missing that something in it is locked under; ``keys``: the first locks."""
+    """The outbox of a place. Opening it raises ConfigError where a transport key is missing that something in it is locked under; ``keys``: the first locks."""
 
     def __init__(
-        self, folder: Path, keys: Sequence[TransportKey], pace: Pace | None = None, seams: Seams | None = None
+        self, place: Place, keys: Sequence[TransportKey], pace: Pace | None = None, seams: Seams | None = None
     ) -> None:
-        self._locker = Locker(folder, FORMAT, keys)
+        self._locker = Locker(place, FORMAT, keys)
         self._pace = pace or Pace()
-        self._seams = seams or Seams()
+        seams = seams or Seams()
+        self._now, self._chance = seams.clock or place.now, seams.chance
         self._queues: dict[
             tuple[str, str], list[str]
         ] = {}  # what is due, as it was when it was last looked up: hints only
@@ -180,16 +182,18 @@ class Outbox:
 
     def put(self, letter: Letter) -> Put:
         """It waits from now on, and is durable. Of a key that was ever put nothing changes."""
-        name, now = self._locker.name(letter.key), self._seams.clock()
-        with self._locker.exclusive():
-            if self._locker.spent(name):
-                return Put.DELIVERED
-            if (there := self._read(name)) is not None:
-                return Put.SAME if there.payload == letter.payload else Put.OTHER
-            head = Head(
-                id=name, key=letter.key, route=letter.route, environment=letter.environment, created=now, next_try=now
-            )
-            self._write(Item(head=head, payload=letter.payload))
+        return self._locker.alone(lambda: self._put(letter))
+
+    def _put(self, letter: Letter) -> Put:
+        name, now = self._locker.name(letter.key), self._now()
+        if self._locker.spent(name):
+            return Put.DELIVERED
+        if (there := self._read(name)) is not None:
+            return Put.SAME if there.payload == letter.payload else Put.OTHER
+        head = Head(
+            id=name, key=letter.key, route=letter.route, environment=letter.environment, created=now, next_try=now
+        )
+        self._write(Item(head=head, payload=letter.payload))
         return Put.NEW
 
     def known(self, key: str) -> bool:
@@ -220,7 +224,7 @@ class Outbox:
         if item.head.attempts >= self._pace.attempts_max:
             return self.bury(item, error)
         pause = self._pace.first_s * 2 ** min(item.head.attempts - 1, 32)
-        pause = min(pause, self._pace.cap_s) * (0.5 + 0.5 * self._seams.chance())
+        pause = min(pause, self._pace.cap_s) * (0.5 + 0.5 * self._chance())
         pause = max(pause, min(after_s, WAIT_S_MAX))
         return self._release(item, error, State.WAITING, pause)
 
@@ -230,9 +234,12 @@ class Outbox:
 
     def delete(self, item: Item) -> None:
         """It was received: its content is gone, and its key is never taken again. Raises LeaseLost."""
-        with self._locker.exclusive():
+
+        def gone() -> None:
             self._mine(item)
             self._locker.spend(item.head.id)
+
+        self._locker.alone(gone)
 
     # -- who looks after it
 
@@ -240,14 +247,13 @@ class Outbox:
         """All that is there, without payloads, in the order in which it is due."""
         heads: list[Head] = []
         damaged: list[str] = []
-        for name in self._locker.names():
+        for name, content in self._locker.each():
             try:
-                if (item := self._read(name)) is not None:
-                    heads.append(item.head)
+                heads.append(self._parsed(content).head)
             except Damaged:
                 damaged.append(name)
         heads.sort(key=lambda head: (head.next_try, head.created, head.id))
-        return Survey(tuple(heads), tuple(damaged), self._seams.clock(), self._pace.alarm_after_s)
+        return Survey(tuple(heads), tuple(damaged), self._now(), self._pace.alarm_after_s)
 
     def get(self, name: str) -> Item | None:
         """One item, to be shown. Raises Damaged."""
@@ -255,16 +261,20 @@ class Outbox:
 
     def revive(self, name: str) -> None:
         """A dead letter is tried again, from where its route had come. So is one whose lease ends later than a lease can: the clock was set back."""
-        with self._locker.exclusive():
+
+        def revived() -> None:
             item = self._there(name)
             if item.head.state is not State.DEAD and not self._lease_is_odd(item.head):
                 raise InputError("this item is no dead letter", hint="it is tried by itself")
-            head = _freed(item.head, state=State.WAITING, next_try=self._seams.clock(), attempts=0)
+            head = _freed(item.head, state=State.WAITING, next_try=self._now(), attempts=0)
             self._write(Item(head=head, payload=item.payload))
+
+        self._locker.alone(revived)
 
     def drop(self, name: str) -> None:
         """Delete what was not delivered, readable or not; its key may be put again. Refused while it is being sent."""
-        with self._locker.exclusive():
+
+        def dropped() -> None:
             try:
                 item = self._there(name)
             except Damaged:
@@ -272,6 +282,8 @@ class Outbox:
             if item is not None and item.head.state is State.SENDING and not self._free(item.head):
                 raise InputError("this item is being sent", hint="try again when its lease has ended")
             self._locker.remove(name)
+
+        self._locker.alone(dropped)
 
     def rotate(self) -> int:
         """Lock every item under the first key; see ``Locker.rotate``."""
@@ -281,44 +293,43 @@ class Outbox:
 
     def _first(self, queue: list[str]) -> Item | None:
         while queue:
-            if (item := self._lease(queue.pop())) is not None:
+            if (item := self._locker.alone(partial(self._lease, queue.pop()))) is not None:
                 return item
         return None
 
     def _due(self, route: str, environment: Environment) -> list[Head]:
-        now = self._seams.clock()
+        now = self._now()
         return [h for h in self.survey().items if (h.route, h.environment) == (route, environment) and _is_due(h, now)]
 
     def _lease(self, name: str) -> Item | None:
         """The item, if it is still due: the hint that it is may be old."""
-        with self._locker.exclusive():
-            try:
-                item = self._read(name)
-            except Damaged:  # the survey tells it
-                return None
-            if item is None or not _is_due(item.head, self._seams.clock()):
-                return None
-            if item.head.attempts >= self._pace.attempts_max:  # whoever tries it dies
-                head = _freed(item.head, state=State.DEAD, error="attempts")
-                self._write(Item(head=head, payload=item.payload))
-                return None
-            head = msgspec.structs.replace(
-                item.head,
-                state=State.SENDING,
-                attempts=item.head.attempts + 1,
-                lease=secrets.token_hex(16),
-                leased_until=self._lease_end(),
-            )
-            return self._write(Item(head=head, payload=item.payload))
+        try:
+            item = self._read(name)
+        except Damaged:  # the survey tells it
+            return None
+        if item is None or not _is_due(item.head, self._now()):
+            return None
+        if item.head.attempts >= self._pace.attempts_max:  # whoever tries it dies
+            head = _freed(item.head, state=State.DEAD, error="attempts")
+            self._write(Item(head=head, payload=item.payload))
+            return None
+        head = msgspec.structs.replace(
+            item.head,
+            state=State.SENDING,
+            attempts=item.head.attempts + 1,
+            lease=secrets.token_hex(16),
+            leased_until=self._lease_end(),
+        )
+        return self._write(Item(head=head, payload=item.payload))
 
     def _lease_end(self) -> datetime:
-        return self._seams.clock() + timedelta(seconds=self._pace.lease_s)
+        return self._now() + timedelta(seconds=self._pace.lease_s)
 
     def _lease_is_odd(self, head: Head) -> bool:
         return head.leased_until is not None and head.leased_until > self._lease_end()
 
     def _free(self, head: Head) -> bool:
-        return head.leased_until is None or head.leased_until <= self._seams.clock()
+        return head.leased_until is None or head.leased_until <= self._now()
 
     def _mine(self, item: Item) -> Item:
         """The item as it is now, if it is still under the lease that it was taken with: also one that has ended, if nobody took it since."""
@@ -331,17 +342,19 @@ class Outbox:
         return there
 
     def _change(self, item: Item, **changed: object) -> Item:
-        with self._locker.exclusive():
+        def change() -> Item:
             there = self._mine(item)
             return self._write(Item(head=msgspec.structs.replace(there.head, **changed), payload=there.payload))
 
+        return self._locker.alone(change)
+
     def _release(self, item: Item, error: str, state: State, pause_s: float) -> State:
         check_word(error)
-        next_try = self._seams.clock() + timedelta(seconds=pause_s)
+        next_try = self._now() + timedelta(seconds=pause_s)
         self._change(item, state=state, error=error, next_try=next_try, lease="", leased_until=None)
         return state
 
-    # -- files
+    # -- pieces
 
     def _there(self, name: str) -> Item:
         item = self._read(name)
@@ -351,12 +364,15 @@ class Outbox:
 
     def _read(self, name: str) -> Item | None:
         content = self._locker.read(name)
-        if content is None:
-            return None
+        return None if content is None else self._parsed(content)
+
+    def _parsed(self, content: bytes | Damaged) -> Item:
+        if isinstance(content, Damaged):
+            raise content
         try:
             return msgspec.msgpack.decode(content, type=Item)
         except msgspec.MsgspecError as error:
-            raise Damaged(f"an item of {self._locker.folder} is of another format") from error
+            raise Damaged(f"an item of {self._locker.place} is of another format") from error
 
     def _write(self, item: Item) -> Item:
         self._locker.write(item.head.id, msgspec.msgpack.encode(item))

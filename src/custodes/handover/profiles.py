@@ -18,6 +18,7 @@ import msgspec
 from custodes.errors import ConfigError
 from custodes.handover.clocks import Term
 from custodes.handover.custody import Act
+from custodes.handover.cybertipline.withheld import Withheld
 from custodes.handover.incident import Incident
 from custodes.model import Action, Meaning
 
@@ -109,7 +110,7 @@ def terms_of(profile: Profile) -> tuple[Term, ...]:
     return receipt, msgspec.structs.replace(receipt, what="package")
 
 
-def wants(profile: Profile, incident: Incident) -> Wanted:
+def wants(profile: Profile, incident: Incident | Withheld) -> Wanted:
     """What the profile asks for. What is only held is never reported; what it does not name goes nowhere."""
     if incident.meaning in profile.report:
         return "report" if incident.decision == Action.REPORT else "package"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from custodes.crypto.keys import TransportKey
 from custodes.errors import StorageError
 from custodes.handover.locker import Locker
+from custodes.handover.place import Place
 from custodes.handover.words import Environment, check_incident, check_word
 
 __all__ = ["FORMAT", "Receipt", "Receipts"]
@@ -45,19 +45,22 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Receipts:
-    """The folder: one file for each incident, route and environment, with every receipt that there is."""
+    """One piece of a place for each incident, route and environment, with every receipt that there is."""
 
-    def __init__(self, folder: Path, keys: Sequence[TransportKey]) -> None:
-        self._locker = Locker(folder, FORMAT, keys)
+    def __init__(self, place: Place, keys: Sequence[TransportKey]) -> None:
+        self._locker = Locker(place, FORMAT, keys)
 
     def keep(self, incident: str, route: str, environment: Environment, receipt: Receipt) -> str:
         """It is durable from now on; one that is there already stays as it was. Returns the SHA-256 of its body, for the custody record."""
         check_incident(incident)
         name = self._locker.name(incident, route, environment)
-        with self._locker.exclusive():
+
+        def kept() -> None:
             there = self._read(name)
             if not any((each.step, each.body) == (receipt.step, receipt.body) for each in there):
                 self._locker.write(name, msgspec.msgpack.encode([*there, receipt]))
+
+        self._locker.alone(kept)
         return hashlib.sha256(receipt.body).hexdigest()
 
     def of(self, incident: str, route: str, environment: Environment) -> list[Receipt]:
@@ -66,8 +69,8 @@ class Receipts:
 
     def remove(self, incident: str, route: str, environment: Environment) -> None:
         """All of it is gone; also where nothing was there."""
-        with self._locker.exclusive():
-            self._locker.remove(self._locker.name(incident, route, environment))
+        name = self._locker.name(incident, route, environment)
+        self._locker.alone(lambda: self._locker.remove(name))
 
     def rotate(self) -> int:
         """Lock every file under the first key; see ``Locker.rotate``."""
@@ -79,4 +82,4 @@ class Receipts:
         try:
             return msgspec.msgpack.decode(content, type=list[Receipt])
         except msgspec.MsgspecError as error:
-            raise StorageError(f"a file of {self._locker.folder} holds no receipts") from error
+            raise StorageError(f"a file of {self._locker.place} holds no receipts") from error

@@ -1,19 +1,20 @@
-"""The run directory: one manifest, then one first-wins commit per shard, and nothing that says which rows matched.
+"""The run directory, in a folder or an object store: one manifest, then one first-wins commit per shard, and nothing that says which rows matched.
 
 A commit is a findings file (sealed to the authority, always present, padded), a file of vectors where a model made any, and then a shard file (outcomes,
 digests, counts) that names them by digest: the shard file is the done-mark, so a crash before it leaves orphans and an undone shard, never a shard
-without its findings. Counts of findings are locked under the run key. Resuming is subtraction: planned shards less committed ones.
+without its findings. Counts of findings are locked under the run key. Resuming is subtraction: planned shards less committed ones. Shard files are found by
+the names that follow from the plan; no listing is needed to know what is done.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -24,9 +25,10 @@ import pyarrow.parquet as pq
 from custodes.crypto.keys import AeadKey, RunKey
 from custodes.crypto.vault import lock, unlock
 from custodes.errors import InputError, InternalError, StorageError
-from custodes.ledger.disk import Disk, translated
+from custodes.ledger.fence import OPEN, Fence
 from custodes.ledger.manifest import Manifest, refuse_if_different
 from custodes.ledger.rows import fits_schema, outcome_counts
+from custodes.ledger.store import Folder, Place, Store, Stored, store_at, together
 from custodes.model import Reason
 
 __all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord", "Vectors", "newest_of"]
@@ -34,6 +36,12 @@ __all__ = ["Counts", "Found", "RunDirectory", "ShardCommit", "ShardRecord", "Vec
 RECORD_KEY = b"custodes.shard"
 SHARDS_PER_FOLDER = 1000
 KEPT_BYTES_MIN = 4096
+MANIFEST: Final = "manifest.json"
+FOOTER_BYTES: Final = 64 << 10
+"""Read first of the end of a shard file. Its footer is a twentieth of that."""
+
+_OF_SHARD = re.compile(r"([0-9]{8,})\.g([0-9]+)-[0-9a-f]+\.(?:age|npy)")
+"""Names of files of findings and vectors."""
 
 Vectors = npt.NDArray[np.float16]
 
@@ -76,7 +84,7 @@ class ShardRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class ShardCommit(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker hands over for one shard: a table of rows, counts, findings that are sealed already, and, where a model made any, vectors.
 
-    ``vectors``: fp16[rows, dimension], not numbers in a row that has none.
+    ``vectors``: fp16[rows, dimension], not numbers in a row that has none. ``fence``: the token of who works the shard (see ``ledger.fence``).
     """
 
     shard: int
@@ -89,6 +97,7 @@ class ShardCommit(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes
     found: Found
     vectors: Vectors | None = None
+    fence: int = 0
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,44 +114,49 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunDirectory:
-    """A run on disk. Open one with ``create`` or ``open``; several processes may commit to it at once."""
+    """A run in its store. Open one with ``create`` or ``open``; several processes may commit to it at once."""
 
-    def __init__(self, path: Path, manifest: Manifest, key: RunKey, disk: Disk | None = None) -> None:
-        self.path = path
+    def __init__(self, store: Store, manifest: Manifest, key: RunKey, fence: Fence = OPEN) -> None:
+        self.store = store
         self.manifest = manifest
         self._key = AeadKey(key.derive("found"))
-        self._disk = disk or Disk()
+        self._fence = fence
 
     @classmethod
-    def create(cls, path: Path, manifest: Manifest, key: RunKey, disk: Disk | None = None) -> RunDirectory:
-        """Start a run, or go on with it if the directory holds the same one. Raises ConfigError saying what changed otherwise."""
-        disk = disk or Disk()
-        disk.make_directory(path)
-        if not (path / "manifest.json").exists():
-            if any(entry for entry in path.iterdir() if not entry.name.startswith(".")):
-                raise InputError(f"{path} is not empty and holds no run", hint="give --run a new directory")
-            disk.publish(path / "manifest.json", manifest.encode())
-        stored = read_manifest(path)
+    def create(cls, place: Place | Store, manifest: Manifest, key: RunKey, fence: Fence = OPEN) -> RunDirectory:
+        """Start a run, or go on with it if the place holds the same one. Raises ConfigError saying what changed otherwise."""
+        store = at(place)
+        store.begin()
+        stored = manifest_in(store)
+        if stored is None:
+            if store.names():
+                raise InputError(f"{store.shown} is not empty and holds no run", hint="give --run a new directory")
+            store.publish(MANIFEST, manifest.encode())
+            stored = read_manifest(store)
         refuse_if_different(stored, manifest)
-        return cls(path, stored, key, disk)
+        return cls(store, stored, key, fence)
 
     @classmethod
-    def open(cls, path: Path, key: RunKey, disk: Disk | None = None) -> RunDirectory:
+    def open(cls, place: Place | Store, key: RunKey, fence: Fence = OPEN) -> RunDirectory:
         """Open an existing run. Raises InputError if there is none."""
-        return cls(path, read_manifest(path), key, disk)
+        store = at(place)
+        return cls(store, read_manifest(store), key, fence)
 
-    def hold(self) -> int:
-        """Lock the directory for one coordinator, for as long as the returned descriptor stays open."""
-        with translated(self.path):
-            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(descriptor)
-            raise InputError(
-                f"{self.path} is in use by another custodes process", hint="wait for it to end, or stop it"
-            ) from error
-        return descriptor
+    @property
+    def shown(self) -> str:
+        """Where it lies, for people."""
+        return self.store.shown
+
+    @property
+    def path(self) -> Path:
+        """The folder that it lies in. Raises InputError for a run in an object store."""
+        if not isinstance(self.store, Folder):
+            raise InputError(f"{self.shown} is no folder of this machine", hint="copy it here first")
+        return self.store.path
+
+    def hold(self, *, shared: bool = False) -> ExitStack:
+        """Keep other coordinators out until the answer is closed. In an object store nobody is kept out: there the first commit of each shard wins."""
+        return self.store.hold(shared=shared)
 
     # -- writing
 
@@ -153,21 +167,23 @@ class RunDirectory:
         digest = hashlib.sha256(commit.sealed).hexdigest()
         name = f"{commit.shard:08d}.g{commit.generation}-{digest[:16]}.age"
         record = self._record(commit, name, digest, "" if vectors is None else hashlib.sha256(vectors).hexdigest())
-        files = {self._folder("findings", commit.shard) / name: commit.sealed}
+        files = {f"{folder_of('findings', commit.shard)}/{name}": commit.sealed}
         if vectors is not None:
-            files[self.vectors_path(record)] = vectors
-        final = self.shard_path(commit.shard, commit.generation)
-        for directory in (*(path.parent for path in files), final.parent):
-            self._disk.make_directory(directory)
+            files[self.vectors_name(record)] = vectors
         # Order matters. 1: findings, and vectors. 2: the shard file, which is the done-mark.
-        for path, data in files.items():
-            self._disk.publish(path, data)
-        if self._disk.publish(final, encode_shard(commit.table, record)):
+        for each, data in files.items():
+            self.store.publish(each, data)
+        final = shard_name(commit.shard, commit.generation)
+        with self._fence.held(commit.shard, commit.generation, commit.fence):
+            won = self.store.publish(final, encode_shard(commit.table, record))
+        if won:
             return record
-        stands = read_record(final)
-        for path in files:  # equal vectors have one name: what the commit that stands names is no orphan
-            if path.name not in (stands.findings_file, stands.vectors_file):
-                path.unlink(missing_ok=True)
+        stands = read_record(self.store, final)
+        if stands is None:
+            raise StorageError(f"{self.store.at(final)} was there and is gone", hint="scan again: the shard is redone")
+        for each in files:  # equal vectors have one name: what the commit that stands names is no orphan
+            if each.rpartition("/")[2] not in (stands.findings_file, stands.vectors_file):
+                self.store.remove(each)
         return stands
 
     def _record(self, commit: ShardCommit, name: str, digest: str, vectors_digest: str) -> ShardRecord:
@@ -196,21 +212,22 @@ class RunDirectory:
 
     def latest_of(self, shard: int) -> ShardRecord | None:
         """The newest record of one shard, without reading the others."""
-        folder, start = self._folder("shards", shard), f"{shard:08d}.g"
-        if not folder.is_dir():
-            return None
-        with os.scandir(folder) as names:  # a glob would make a path of each of a thousand neighbours
-            found = [name.name for name in names if name.name.startswith(start) and name.name.endswith(".parquet")]
-        newest = max(found, key=lambda name: int(name[len(start) : -len(".parquet")]), default=None)
-        return None if newest is None else read_record(folder / newest)
+        return max(self._generations(shard), key=lambda record: record.generation, default=None)
 
     def records(self) -> Iterator[ShardRecord]:
-        """Every committed record, checked: it belongs to this run, and its findings file is there and whole."""
-        for path in sorted((self.path / "shards").glob("*/*.parquet")):
-            record = read_record(path)
+        """Every committed record of the shards that are planned, in order."""
+        planned = (shard["index"] for shard in self.manifest.plan["shards"])
+        for found in together(self.store, self._generations, planned):
+            yield from found
+
+    def _generations(self, shard: int) -> list[ShardRecord]:
+        """The records of one shard: a new generation is made only where there is one before it."""
+        found: list[ShardRecord] = []
+        while (record := read_record(self.store, name := shard_name(shard, len(found)))) is not None:
             if record.run_id != self.manifest.run_id:
-                raise InputError(f"{path} belongs to another run")
-            yield record
+                raise InputError(f"{self.store.at(name)} belongs to another run")
+            found.append(record)
+        return found
 
     def found(self, record: ShardRecord) -> Found:
         """The locked counts of a record. Raises InputError with the wrong key, or if anything in the record was changed."""
@@ -218,53 +235,60 @@ class RunDirectory:
             data = unlock(self._key, record.locked, context_of(record))
         except InputError as error:
             raise InputError(
-                f"the counts of shard {record.shard} in {self.path} cannot be opened: {error}",
+                f"the counts of shard {record.shard} in {self.shown} cannot be opened: {error}",
                 hint="use the configuration, and with it the run key, that the run was made with",
             ) from error
         return msgspec.json.decode(data, type=Found)
 
     def rows(self, record: ShardRecord) -> pa.Table:
         """Outcomes and digests of a committed shard, one line a row in order (schema: ``custodes.ledger.rows.SCHEMA``)."""
-        return read_rows(self.shard_path(record.shard, record.generation), record)
+        return read_rows(self.store, record)
 
     def vectors(self, record: ShardRecord) -> Vectors:
         """The vectors of a committed shard, fp16[rows, dimension]. Raises StorageError where they are not what was committed."""
-        data = self._checked_vectors(record).read_bytes()
-        found: Vectors = np.load(BytesIO(data), allow_pickle=False)
+        found: Vectors = np.load(BytesIO(self._checked_vectors(record)), allow_pickle=False)
         return found
 
-    def vector_files(self, records: Iterable[ShardRecord]) -> list[Path]:
-        """The files of vectors of these commits. Each is checked against the digest that its shard file names."""
-        return [self._checked_vectors(record) for record in records]
+    def vector_files(self, records: Iterable[ShardRecord]) -> list[str]:
+        """The files of vectors of these commits, by path or address. Each is checked against the digest that its shard file names."""
 
-    def _checked_vectors(self, record: ShardRecord) -> Path:
+        def checked(record: ShardRecord) -> str:
+            self._checked_vectors(record)
+            return self.store.at(self.vectors_name(record))
+
+        return list(together(self.store, checked, records))
+
+    def _checked_vectors(self, record: ShardRecord) -> bytes:
         if not record.vectors_sha256:
             raise StorageError(
-                f"shard {record.shard} of {self.path} was committed without vectors",
+                f"shard {record.shard} of {self.shown} was committed without vectors",
                 hint="delete its shard file and scan again",
             )
-        path = self.vectors_path(record)
-        if not path.exists() or digest_of(path) != record.vectors_sha256:
+        return self._checked(self.vectors_name(record), record, record.vectors_sha256)
+
+    def _checked(self, name: str, record: ShardRecord, sha256: str) -> bytes:
+        try:
+            data = self.store.read(name)
+        except FileNotFoundError:
+            data = None
+        if data is None or hashlib.sha256(data).hexdigest() != sha256:
             raise StorageError(
-                f"{path} is missing or was changed",
+                f"{self.store.at(name)} is missing or was changed",
                 hint=f"delete the shard file of shard {record.shard} and scan again",
             )
-        return path
+        return data
 
     # Each shard file takes a while to open: who asks several of the following at once reads the records once and hands them in.
 
-    def sealed_files(self, records: Iterable[ShardRecord] | None = None) -> list[Path]:
+    def sealed_files(self, records: Iterable[ShardRecord] | None = None) -> list[Stored]:
         """The findings files of all commits. Each is checked against the digest that its shard file names."""
-        paths = []
-        for record in self.records() if records is None else records:
-            path = self._folder("findings", record.shard) / record.findings_file
-            if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != record.findings_sha256:
-                raise StorageError(
-                    f"{path} is missing or was changed",
-                    hint=f"delete the shard file of shard {record.shard} and scan again",
-                )
-            paths.append(path)
-        return paths
+
+        def checked(record: ShardRecord) -> Stored:
+            name = f"{folder_of('findings', record.shard)}/{record.findings_file}"
+            self._checked(name, record, record.findings_sha256)
+            return Stored(self.store, name)
+
+        return list(together(self.store, checked, self.records() if records is None else records))
 
     def counts(self, records: Sequence[ShardRecord] | None = None) -> Counts:
         """The run added up."""
@@ -299,66 +323,77 @@ class RunDirectory:
         )
 
     def sweep(self, records: Iterable[ShardRecord] | None = None) -> int:
-        """Remove files of findings and vectors that no commit names (left by a crash before the done-mark). Call it holding the lock, with no worker left."""
-        named: set[str] = set()
-        for record in self.records() if records is None else records:
-            named |= {record.findings_file, record.vectors_file}
+        """Remove files of findings and vectors of shards that were committed without them: left by a crash, or by who came second.
+
+        Of a shard that is not committed nothing is removed: somebody may be about to. So it may be called at any time; half-written files go as well if
+        the caller holds the lock, which he must where there is one.
+        """
+        records = list(self.records() if records is None else records)
+        settled = {(record.shard, record.generation) for record in records}
+        named = {name for record in records for name in (record.findings_file, record.vectors_file)}
         orphans = [
-            path
+            f"{kind}/{folder}/{name}"
             for kind in ("findings", "vectors")
-            for path in (self.path / kind).glob("*/*")
-            if path.name not in named
+            for folder in self.store.names(kind)
+            for name in self.store.names(f"{kind}/{folder}")
+            if name not in named and shard_of(name) in settled
         ]
-        orphans += list((self.path / "shards").glob("*/.*.tmp"))
-        for path in orphans:
-            path.unlink(missing_ok=True)
-        return len(orphans)
+        for each in orphans:
+            self.store.remove(each)
+        return len(orphans) + self.store.tidy()
 
     # -- what only holders of the run key can read
 
     def keep(self, name: str, data: bytes) -> bool:
         """Publish a file of the run, locked under the run key and padded. First wins: False if it is there already."""
-        path = self.path / name
-        self._disk.make_directory(path.parent)
         room = max(KEPT_BYTES_MIN, 1 << (len(data) + 7).bit_length())
         plain = (len(data).to_bytes(8, "little") + data).ljust(room, b"\0")
-        return self._disk.publish(path, lock(self._key, plain, self._context(name)))
+        return self.store.publish(name, lock(self._key, plain, self._context(name)))
 
     def kept(self, name: str) -> bytes | None:
         """What is kept under this name; None if nothing is. Raises StorageError if it is damaged."""
-        path = self.path / name
-        if not path.exists():
-            return None
         try:
-            plain = unlock(self._key, path.read_bytes(), self._context(name))
+            plain = unlock(self._key, self.store.read(name), self._context(name))
+        except FileNotFoundError:
+            return None
         except (InputError, OSError) as error:
             raise StorageError(
-                f"{path} cannot be read back, or is of another run key", hint="delete it, and start the command again"
+                f"{self.store.at(name)} cannot be read back, or is of another run key",
+                hint="delete it, and start the command again",
             ) from error
         return plain[8 : 8 + int.from_bytes(plain[:8], "little")]
 
-    def forget(self, name: str) -> None:
-        """Remove what is kept under this name, a file or a folder of them."""
-        path = self.path / name
-        with translated(path):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+    def forget(self, folder: str) -> None:
+        """Remove all that is kept below this name."""
+        self.store.clear(folder)
 
     def _context(self, name: str) -> bytes:
         return f"kept/{self.manifest.fingerprint}/{name}".encode()
 
-    def shard_path(self, shard: int, generation: int) -> Path:
-        """Where a shard's file lies."""
-        return self._folder("shards", shard) / f"{shard:08d}.g{generation}.parquet"
+    def vectors_name(self, record: ShardRecord) -> str:
+        """The name of a shard's vectors."""
+        return f"{folder_of('vectors', record.shard)}/{record.vectors_file}"
 
-    def vectors_path(self, record: ShardRecord) -> Path:
-        """Where a shard's vectors lie."""
-        return self._folder("vectors", record.shard) / record.vectors_file
 
-    def _folder(self, kind: str, shard: int) -> Path:
-        return self.path / kind / f"{shard // SHARDS_PER_FOLDER:05d}"
+def at(place: Place | Store) -> Store:
+    """A store, or the one at a place."""
+    return store_at(place) if isinstance(place, str | Path) else place
+
+
+def folder_of(kind: str, shard: int) -> str:
+    """Where the files of a kind lie: a thousand shards to a folder."""
+    return f"{kind}/{shard // SHARDS_PER_FOLDER:05d}"
+
+
+def shard_name(shard: int, generation: int) -> str:
+    """The name of a shard's file."""
+    return f"{folder_of('shards', shard)}/{shard:08d}.g{generation}.parquet"
+
+
+def shard_of(name: str) -> tuple[int, int] | None:
+    """Shard and generation that a file of findings or vectors is of; None for what we did not name."""
+    found = _OF_SHARD.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def padded(found: Found) -> bytes:
@@ -382,15 +417,24 @@ def newest_of(records: Iterable[ShardRecord]) -> dict[int, ShardRecord]:
     return newest
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest in a run directory. Raises InputError if there is none."""
+def manifest_in(store: Store) -> Manifest | None:
+    """The manifest of a run; None where there is none."""
     try:
-        data = (path / "manifest.json").read_bytes()
+        return Manifest.decode(store.read(MANIFEST))
+    except FileNotFoundError:
+        return None
     except OSError as error:
+        raise StorageError(f"{store.at(MANIFEST)} cannot be read: {error.strerror}") from error
+
+
+def read_manifest(store: Store) -> Manifest:
+    """The manifest of a run. Raises InputError if there is none."""
+    found = manifest_in(store)
+    if found is None:
         raise InputError(
-            f"{path} holds no run: manifest.json cannot be read", hint="give the directory that --run named"
-        ) from error
-    return Manifest.decode(data)
+            f"{store.shown} holds no run: manifest.json cannot be read", hint="give the directory that --run named"
+        )
+    return found
 
 
 def encode_shard(table: pa.Table, record: ShardRecord) -> bytes:
@@ -408,39 +452,47 @@ def encode_vectors(vectors: Vectors) -> bytes:
     return file.getvalue()
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_record(path: Path) -> ShardRecord:
-    """The record of a shard file. Raises StorageError if the file is not whole."""
+def read_record(store: Store, name: str) -> ShardRecord | None:
+    """The record of a shard file; None where there is none. Raises StorageError if the file is not whole."""
     try:
-        metadata = pq.read_metadata(path)
+        metadata = pq.read_metadata(pa.BufferReader(footer_of(store, name)))
         record = msgspec.json.decode((metadata.metadata or {})[RECORD_KEY], type=ShardRecord)
+    except FileNotFoundError:
+        return None
     except (OSError, pa.ArrowException, KeyError, msgspec.MsgspecError) as error:
         raise StorageError(
-            f"{path} is not a whole shard file", hint="delete it, then scan again: the shard is redone"
+            f"{store.at(name)} is not a whole shard file", hint="delete it, then scan again: the shard is redone"
         ) from error
     if metadata.num_rows != record.rows or sum(record.reasons.values()) != record.rows:
         raise StorageError(
-            f"{path} holds {metadata.num_rows} rows but says {record.rows}", hint="delete it, then scan again"
+            f"{store.at(name)} holds {metadata.num_rows} rows but says {record.rows}", hint="delete it, then scan again"
         )
     return record
 
 
-def read_rows(path: Path, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
+def footer_of(store: Store, name: str) -> bytes:
+    """The end of a parquet file, with all of its footer: that ends with its own length and four letters."""
+    end = store.tail(name, FOOTER_BYTES)
+    length = int.from_bytes(end[-8:-4], "little") + 8
+    return end if length <= len(end) or len(end) < FOOTER_BYTES else store.tail(name, length)
+
+
+def read_rows(store: Store, record: ShardRecord, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a shard file, or these columns of them (``reason`` among them). Raises StorageError where they are not what the record says."""
+    name = shard_name(record.shard, record.generation)
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:  # read_table plans a data set first
+        with pq.ParquetFile(
+            store.opened(name), page_checksum_verification=True
+        ) as file:  # read_table plans a data set first
             table = file.read(columns=columns, use_threads=False)
         reasons = outcome_counts(table)
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read back", hint="restore it, or delete it to redo the shard") from error
+        raise StorageError(
+            f"{store.at(name)} cannot be read back", hint="restore it, or delete it to redo the shard"
+        ) from error
     if reasons != record.reasons or not fits_schema(table.schema):
         raise StorageError(
-            f"{path} does not hold the outcomes that it says it holds", hint="delete it to redo the shard"
+            f"{store.at(name)} does not hold the outcomes that it says it holds", hint="delete it to redo the shard"
         )
     return table
 

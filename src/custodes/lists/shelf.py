@@ -20,9 +20,9 @@ from custodes.lists.matcher import Indexes, indexes_of
 from custodes.lists.store import ListStore, LoadedLists, loaded_list
 from custodes.model import Kind
 
-__all__ = ["Shelf"]
+__all__ = ["SEALS", "Shelf"]
 
-_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
 class Shelf:
@@ -45,6 +45,10 @@ class Shelf:
                 shelf._put(f"index/{kind.value}", index)
             failed.pop_all()
         return shelf
+
+    def lock(self) -> None:
+        """Keep what another process has filled in RAM, for as long as this object is open."""
+        self._locked += [LockedMemory(descriptor) for descriptor in self.descriptors.values()]
 
     def lists(self) -> LoadedLists:
         """The lists: views of the shared memory."""
@@ -80,7 +84,7 @@ class Shelf:
                 file.write(content)
             else:
                 content.save(file)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
         self._locked.append(LockedMemory(descriptor))
 
     def _path(self, name: str) -> Path:

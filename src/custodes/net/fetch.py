@@ -24,9 +24,13 @@ import pycurl
 from custodes.model import Content, Reason
 from custodes.net.address import AddressGuard, own_addresses
 from custodes.net.answer import retry_after_s
+from custodes.net.connections import Connections
+from custodes.net.courtesy import Ask, HostBudgets
 from custodes.net.hosts import HostQueue
 from custodes.net.limits import FetchLimits
+from custodes.net.lookups import Lookups
 from custodes.net.loop import CurlLoop
+from custodes.net.permits import Hosts, Permits
 from custodes.net.robots import ALLOW_ALL, DISALLOW_ALL, Robots, parse_robots
 from custodes.net.transfer import Answer, Memory, Transfer, Wiring, ca_file, dial
 from custodes.url import Url, parse
@@ -76,7 +80,19 @@ class FetchStats:
 class _Task:
     """A key on its way. ``at`` is the hop that it stands at; ``origin`` is set where it is a robots.txt of ours."""
 
-    __slots__ = ("at", "attempts", "batch", "deadline", "hops", "key", "origin", "spent_s", "started", "url")
+    __slots__ = (
+        "at",
+        "attempts",
+        "batch",
+        "deadline",
+        "hops",
+        "hops_before",
+        "key",
+        "origin",
+        "spent_s",
+        "started",
+        "url",
+    )
 
     def __init__(self, key: int, url: Url, origin: str = "", batch: int = 0) -> None:
         self.key = key
@@ -84,7 +100,7 @@ class _Task:
         self.url = self.at = url
         self.origin = origin
         self.attempts = 0
-        self.hops = 0
+        self.hops = self.hops_before = 0
         self.spent_s = 0.0
         self.started = 0.0
         self.deadline = 0.0
@@ -105,6 +121,7 @@ class Fetcher:
                 key.data(mask)
             for fetched in fetcher.take(): ...
 
+    With ``asks`` somebody else says how many connections a host may have: pass on what ``ask`` gives before each select, and the answer to ``grant``.
     Several batches may run at once: each has its own queue of second attempts, which waits until that batch is finished.
     Once all is idle, the next ``add`` begins a batch anew. Reads /proc/net and finds the certificates when it is made.
     """
@@ -114,6 +131,7 @@ class Fetcher:
         limits: FetchLimits,
         selector: selectors.BaseSelector,
         *,
+        asks: bool = False,
         unsafe_allow_loopback: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -126,9 +144,14 @@ class Fetcher:
         )
         self._any_port = unsafe_allow_loopback
         self._memory = Memory(limits.memory_bytes_max)
-        self._wiring = Wiring(limits, self._guard, self._memory, self._dial, self._tune)
+        self._wiring = Wiring(limits, self._guard, self._memory, self._may_connect, self._dial, self._tune)
         self._loop = CurlLoop(selector, limits.in_flight, limits.per_host)
-        self._queue: HostQueue[_Task] = HostQueue(limits.in_flight, limits.per_host, limits.host_failures_max)
+        self._queue: HostQueue[_Task] = HostQueue(limits.in_flight, self._allowed, limits.host_failures_max)
+        self._permits = Permits(self._need, limits.total_timeout_s)
+        self._budgets = None if asks else HostBudgets(limits.per_host)
+        self._connections = Connections()
+        self._lookups = Lookups(limits.lookups, limits.dns_cache_s)
+        self._held: set[str] = set()
         self._free: list[Transfer] = []
         self._running: dict[pycurl.Curl, tuple[Transfer, str, _Task]] = {}
         self._retries: defaultdict[int, list[tuple[float, int, _Task]]] = defaultdict(list)
@@ -176,6 +199,7 @@ class Fetcher:
     def pump(self) -> None:
         """Start what may start and gather what has ended. Call it before every select."""
         self._requeue_due()
+        self._ask_myself()
         self._start_ready()
         self._loop.run_due()
         for handle, code in self._loop.finished():
@@ -188,7 +212,24 @@ class Fetcher:
         if self._done:
             return 0.0
         due = [self._retries[batch][0][0] for batch in self._finishing if self._retries.get(batch)]
-        return min([self._loop.timeout_s(_SELECT_S_MAX), *(max(0.0, at - monotonic()) for at in due)])
+        now = monotonic()
+        return min(
+            [self._loop.timeout_s(_SELECT_S_MAX), self._permits.wait_s(now), *(max(0.0, at - now) for at in due)]
+        )
+
+    def ask(self) -> tuple[int, Hosts] | None:
+        """What to ask the holder of the run's ``HostBudgets``, if anything; to be sent at once."""
+        return self._permits.ask(monotonic())
+
+    @property
+    def grant_s(self) -> float:
+        """For how long a grant is asked."""
+        return self._permits.seconds
+
+    def grant(self, number: int, granted: Iterable[tuple[str, int]]) -> None:
+        """The answer to an ask."""
+        for host in self._permits.grant(number, granted, monotonic()):
+            self._queue.refresh(host)
 
     def take(self) -> list[Fetched]:
         """All that came since the last call, in the order of coming."""
@@ -220,6 +261,7 @@ class Fetcher:
             self._free.append(transfer)
         self._running.clear()
         self._loop.close()
+        self._connections.close()
         for transfer in self._free:
             transfer.close()
         self._free.clear()
@@ -231,6 +273,64 @@ class Fetcher:
 
     def _tune(self, handle: pycurl.Curl, url: Url) -> None:
         """Nothing to add to the options of a transfer."""
+
+    # What a host may have
+
+    def _ask_myself(self) -> None:
+        if self._budgets is not None and (asked := self.ask()):
+            ask = Ask(0, asked[0], self.grant_s, [(host.encode(), wanted, kept) for host, wanted, kept in asked[1]])
+            granted = self._budgets.ask("", ask, monotonic())
+            self.grant(granted.number, [(digest.decode(), slots) for digest, slots in granted.hosts])
+
+    def _need(self, host: str) -> tuple[int, int]:
+        active, waiting = self._queue.load(host)
+        return active + waiting, max(active, self._connections.count(host))
+
+    def _allowed(self, host: str) -> int:
+        """How many exchanges a host may have now."""
+        slots = 0 if host in self._held else self._permits.slots(host, monotonic())
+        task = self._queue.next(host)
+        return slots if slots and task is not None and self._lookups.may_begin(task.at) else 0
+
+    def _may_connect(self, transfer: Transfer) -> bool:
+        """Called before an exchange makes a connection of its own, when the name was looked up."""
+        _, host, _ = self._running[transfer.handle]
+        self._looked_up(transfer.handle, found=True)
+        if self._connections.count(host) >= self._permits.ceiling(host):
+            if (
+                self._queue.load(host)[0] > 1
+            ):  # some of what is kept may be in use: after the next end it has another turn
+                self._held.add(host)
+                return False
+            self._connections.shut(host)
+        self._connections.dialled(host)
+        return True
+
+    def _looked_up(self, handle: pycurl.Curl, *, found: bool = False) -> None:
+        for host in self._lookups.end(handle, found=found):
+            self._queue.refresh(host)
+
+    def _is_reused(self, host: str, origin: str) -> bool:
+        """Whether the next exchange of the host will go over the connection of the one that ends."""
+        task = self._queue.next(host)
+        active, waiting = self._queue.load(host)
+        spare = self._connections.count(host) - active
+        is_allowed = self._connections.count(host) <= self._permits.slots(host, monotonic())
+        return task is not None and task.at.origin == origin and spare < waiting and is_allowed
+
+    def _let_go(self, transfer: Transfer, host: str, *, keep: bool) -> None:
+        self._connections.ended(host, transfer.sockets, transfer.used, keep=keep)
+
+    def _tidy(self, host: str) -> None:
+        """Keep no connection to a host that nothing is asked of, or may be."""
+        active, waiting = self._queue.load(host)
+        if not active and (not waiting or self._connections.count(host) > self._permits.slots(host, monotonic())):
+            self._connections.shut(host)
+            self._permits.touch(host)
+
+    def _push(self, task: _Task) -> None:
+        self._queue.push(task.at.host, task)
+        self._permits.touch(task.at.host)
 
     # From queue to wire
 
@@ -247,7 +347,7 @@ class Fetcher:
             self._conclude(task, Answer(self._given_up[task.at.host]))
             return
         if not self._limits.robots or task.origin:
-            self._queue.push(task.at.host, task)
+            self._push(task)
             return
         known = self._robots.get(task.at.origin)
         if known is None:
@@ -258,7 +358,7 @@ class Fetcher:
         elif isinstance(known, Reason):
             self._conclude(task, Answer(known))
         elif known.allows(_path(task.at.href)):
-            self._queue.push(task.at.host, task)
+            self._push(task)
         else:
             self._conclude(task, Answer(Reason.ROBOTS))
 
@@ -275,6 +375,7 @@ class Fetcher:
             task.started = monotonic()
             task.deadline = task.started + self._limits.total_timeout_s - task.spent_s
             task.attempts += task.hops == 0
+            task.hops_before = task.hops
             self._start(self._free.pop() if self._free else Transfer(self._wiring), name, task)
 
     def _stop_silent(self) -> None:
@@ -286,9 +387,12 @@ class Fetcher:
             if transfer.is_silent:
                 self._loop.remove(handle)
                 self._end(handle, pycurl.E_OPERATION_TIMEDOUT)
+        for host in self._connections.kept:  # what was granted may have run out while nothing happened
+            self._tidy(host)
 
     def _start(self, transfer: Transfer, name: str, task: _Task) -> None:
         transfer.start(task.at, task.deadline)
+        self._lookups.begin(task.at, transfer.handle)
         self._running[transfer.handle] = (transfer, name, task)
         self._loop.add(transfer.handle)
 
@@ -297,6 +401,8 @@ class Fetcher:
     def _end(self, handle: pycurl.Curl, code: int) -> None:
         transfer, name, task = self._running.pop(handle)
         answer = transfer.end(code)
+        origin = task.at.origin
+        self._looked_up(handle)
         if answer.location is not None and answer.reason is None:
             hop = self._next_hop(task, answer.location)
             if isinstance(hop, Reason):
@@ -304,19 +410,25 @@ class Fetcher:
             else:
                 task.at = hop
                 task.hops += 1
-                if not self._limits.robots or task.origin or hop.origin == task.url.origin:
+                # Another host has its own queue, and another origin its own robots.txt.
+                if hop.host == name and (not self._limits.robots or task.origin or hop.origin == task.url.origin):
+                    self._let_go(transfer, name, keep=answer.persists and hop.origin == origin)
                     self._start(transfer, name, task)
                     return
+        self._let_go(transfer, name, keep=answer.persists and self._is_reused(name, origin))
         self._free.append(transfer)
         task.spent_s += monotonic() - task.started
         # A host that sent us on has answered, whatever became of where it sent us.
-        self._queue.done(name, answered=True if task.hops else _answered(answer))
+        self._held.discard(name)
+        self._queue.done(name, answered=True if task.hops > task.hops_before else _answered(answer))
+        self._tidy(name)
+        self._permits.touch(name)
         if answer.is_evicted:
             self._begin_anew(task)
             task.attempts -= 1
             self._admit(task)
         elif answer.location is not None and answer.reason is None:
-            self._admit(task)  # on to an origin whose robots.txt comes first
+            self._admit(task)
         else:
             self._conclude(task, answer)
         if self._queue.given_up(name) and answer.reason in _SILENT:
@@ -367,6 +479,7 @@ class Fetcher:
         self._given_up[name] = reason
         for task in self._queue.drop(name):
             self._conclude(task, Answer(reason))
+        self._permits.touch(name)
 
     def _give(self, task: _Task, answer: Answer) -> None:
         is_body = answer.reason is None
@@ -388,7 +501,7 @@ class Fetcher:
     @staticmethod
     def _begin_anew(task: _Task) -> None:
         task.at = task.url
-        task.hops = 0
+        task.hops = task.hops_before = 0
         task.spent_s = 0.0
 
     # robots.txt (RFC 9309)
@@ -399,7 +512,7 @@ class Fetcher:
         self._parked += 1
         url = parse("/robots.txt", task.at)
         assert isinstance(url, Url)  # an origin that was accepted, with a fixed path
-        self._queue.push(url.host, _Task(-1, url, origin))
+        self._push(_Task(-1, url, origin))
 
     def _learn_robots(self, origin: str, answer: Answer) -> None:
         waiting = self._robots[origin]

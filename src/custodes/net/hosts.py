@@ -1,13 +1,14 @@
 """Whose turn it is: a queue that is fair between hosts, so that one that hangs holds up itself and not the rest.
 
-Promises: no host has more than ``per_host`` slots, hosts take turns, hosts in trouble together hold at most half of
+Promises: no host has more slots than it is allowed, hosts take turns, hosts in trouble together hold at most half of
 all slots, and a host that answered nothing ``failures_max`` times running is given up. No I/O and no clock.
-Leaves to others: what runs in a slot (fetch).
+Leaves to others: what a host is allowed (permits), what runs in a slot (fetch).
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 __all__ = ["HostQueue"]
@@ -27,11 +28,14 @@ class _Host(Generic[T]):
 
 
 class HostQueue(Generic[T]):
-    """Items waiting per host. ``pop`` takes a slot, ``done`` gives it back; both take constant time."""
+    """Items waiting per host. ``pop`` takes a slot, ``done`` gives it back; both take constant time.
 
-    def __init__(self, slots: int, per_host: int, failures_max: int) -> None:
+    ``allowed`` says how many slots a host may have at this moment; where that has become more, somebody must say ``refresh``.
+    """
+
+    def __init__(self, slots: int, allowed: Callable[[str], int], failures_max: int) -> None:
         self._slots = slots
-        self._per_host = per_host
+        self._allowed = allowed
         self._failures_max = failures_max
         self._hosts: dict[str, _Host[T]] = {}
         # Hosts that may start an item now: one turn each, well ones first.
@@ -50,6 +54,21 @@ class HostQueue(Generic[T]):
     def troubled(self) -> int:
         """Hosts whose last attempt got no answer."""
         return sum(1 for host in self._hosts.values() if host.failures)
+
+    def load(self, name: str) -> tuple[int, int]:
+        """A host's items that have a slot, and that wait for one."""
+        host = self._hosts.get(name)
+        return (host.active, len(host.waiting)) if host else (0, 0)
+
+    def next(self, name: str) -> T | None:
+        """The item of a host whose turn is next."""
+        host = self._hosts.get(name)
+        return host.waiting[0] if host and host.waiting else None
+
+    def refresh(self, name: str) -> None:
+        """A host may be allowed more than before."""
+        if (host := self._hosts.get(name)) is not None:
+            self._list(host)
 
     def push(self, name: str, item: T) -> None:
         """Put an item behind the others of its host."""
@@ -112,7 +131,7 @@ class HostQueue(Generic[T]):
         self._troubled_active = 0
 
     def _list(self, host: _Host[T]) -> None:
-        if not host.listed and host.waiting and host.active < self._per_host:
+        if not host.listed and host.waiting and host.active < self._allowed(host.name):
             host.listed = True
             (self._troubled if host.failures else self._well).append(host)
 
@@ -123,6 +142,8 @@ class HostQueue(Generic[T]):
             while queue:
                 host = queue.popleft()
                 host.listed = False
-                if host.waiting and host.active < self._per_host:  # else it was dropped, or filled up, meanwhile
+                if host.waiting and host.active < self._allowed(
+                    host.name
+                ):  # else it was dropped, or filled up, meanwhile
                     return host
         return None

@@ -17,6 +17,7 @@ __all__ = ["FetchLimits"]
 _RANGES = {
     "in_flight": (1, 4096),
     "per_host": (1, 256),
+    "lookups": (1, 4096),
     "host_failures_max": (0, 1_000_000),
     "connect_timeout_s": (0.05, 120),
     "total_timeout_s": (0.05, 600),
@@ -37,9 +38,11 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Limits and manners of a Fetcher. Times are in seconds; sizes in bytes as they arrive and again once inflated."""
 
     in_flight: int = 256
-    """Exchanges at once."""
+    """Exchanges at once, on one machine."""
     per_host: int = 8
-    """Of these, with one host name."""
+    """Connections at once to one host name, of the whole run: of all its workers on all machines together."""
+    lookups: int = 64
+    """Names looked up at once, on one machine."""
     host_failures_max: int = 16
     """Silent attempts running (no connection, no answer) after which a host is given up for the batch; 0: never."""
     connect_timeout_s: float = 5.0

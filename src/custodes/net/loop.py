@@ -34,7 +34,7 @@ class CurlLoop:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections_max)  # idle connections kept
-        # A second line behind HostQueue: redirects run on in their slot, whatever host they lead to.
+        # A second line behind HostQueue and Connections.
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
 
     def add(self, handle: pycurl.Curl) -> None:

@@ -14,7 +14,7 @@ from custodes.handover.finding import Finding
 from custodes.ledger.run import RunDirectory, ShardRecord
 from custodes.scan.rematch import judge_together, read_back
 from custodes.scan.shard import ShardJob, ShardTools, ShardWork, findings_of, iso, judge_columns, stored_evidence
-from custodes.scan.similar_runs import selection_of
+from custodes.scan.similar_runs import selection_of, with_suspects
 from custodes.scan.suspects import opened, suspects_found
 
 __all__ = ["findings_again"]
@@ -24,7 +24,7 @@ def findings_again(tools: ShardTools, parent: RunDirectory | None) -> Iterator[F
     """Shard by shard, those of the newest generation. ``parent``: of a rematch, or of a scan for similar photos."""
     chosen = selection_of(tools.run) if "similar" in tools.run.manifest.passes else None
     for shard, record in sorted(tools.run.latest().items()):
-        job = ShardJob(shard, suspects=chosen.suspects.get(shard, ()) if chosen else ())
+        job = with_suspects(ShardJob(shard), chosen) if chosen else ShardJob(shard)
         for finding in _findings(job, tools, parent, record):
             yield msgspec.structs.replace(finding, found_at=iso(record.finished))
 

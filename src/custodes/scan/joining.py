@@ -38,7 +38,7 @@ def own_vectors(run: RunDirectory) -> list[VectorShard]:
     """One file for each shard of the run, the newest, in the order of its rows."""
     dimension = embed_settings(run).dimension
     records = [record for _, record in sorted(run.latest().items())]
-    shards = [npy_shard(str(path)) for path in run.vector_files(records)]
+    shards = [npy_shard(path) for path in run.vector_files(records)]
     for record, shard in zip(records, shards, strict=True):
         if (shard.rows, shard.dimension) != (record.rows, dimension):
             raise InputError(
@@ -58,7 +58,7 @@ def model_of(run: RunDirectory, source: str | None, model: str) -> str:
     own = embed_settings(run).model
     if model and model != own:
         raise InputError(
-            f"the vectors of {run.path} are of the model {own}, not of {shown(model)!r}", hint="leave --model out"
+            f"the vectors of {run.shown} are of the model {own}, not of {shown(model)!r}", hint="leave --model out"
         )
     return own
 
@@ -68,7 +68,7 @@ def embed_settings(run: RunDirectory) -> EmbedSettings:
     said = run.manifest.settings.get("embed")
     if said is None:
         raise InputError(
-            f"{run.path} has no vectors of its own",
+            f"{run.shown} has no vectors of its own",
             hint="name the vectors of its rows with --vectors, or scan anew with --embed",
         )
     return msgspec.convert(said, EmbedSettings)

@@ -74,14 +74,14 @@ def label_rows(
 def _files(run: RunDirectory, plan: Plan, done: Mapping[int, ShardRecord]) -> list[tuple[str, int]]:
     """Each file with its rows, all of them."""
     if run.manifest.parent:
-        raise InputError(f"{run.path} is a rematch", hint="give the run that it lies in: its rematches count with it")
+        raise InputError(f"{run.shown} is a rematch", hint="give the run that it lies in: its rematches count with it")
     if len(done) < len(plan.shards):
         raise InputError(
-            f"{run.path} is not finished: {len(done)} of {len(plan.shards)} shards",
+            f"{run.shown} is not finished: {len(done)} of {len(plan.shards)} shards",
             hint="finish the scan first: start it again",
         )
     if any(shard.stops_short for shard in plan.shards):
-        raise InputError(f"{run.path} is a scan of the first rows only", hint="give a scan of the whole dataset")
+        raise InputError(f"{run.shown} is a scan of the first rows only", hint="give a scan of the whole dataset")
     rows = [0] * len(plan.files)
     for shard in plan.shards:
         rows[shard.file] += done[shard.index].rows

@@ -11,7 +11,7 @@ import os
 import selectors
 import subprocess
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -46,7 +46,9 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
-    """A worker is ready."""
+    """A worker is ready. ``in_swap``: lists that it shares with others of its machine may reach swap."""
+
+    in_swap: bool = False
 
 
 class Tick(msgspec.Struct, frozen=True, tag=True):
@@ -55,12 +57,14 @@ class Tick(msgspec.Struct, frozen=True, tag=True):
     reasons: dict[Reason, int] = {}
     in_flight: int = 0
     hosts_in_trouble: int = 0
+    node: str = ""
 
 
 class Report(msgspec.Struct, frozen=True, tag=True):
-    """A shard is committed."""
+    """A shard is committed. ``node``: on which machine, where there are several."""
 
     report: ShardReport
+    node: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True, tag=True):
@@ -107,6 +111,40 @@ class _Worker:
         return job is not None
 
 
+class Again:
+    """Jobs that are to be tried again. One that a worker died with goes alone, so that its neighbours are not blamed, and is given up with its third death."""
+
+    def __init__(self) -> None:
+        self._deaths: dict[int, int] = {}
+        self._waiting: deque[ShardJob] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> ShardJob | None:
+        """The next of them."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def put(self, jobs: Iterable[ShardJob]) -> None:
+        """Try these again; they are not to blame."""
+        self._waiting.extendleft(jobs)
+
+    def alone(self, job: ShardJob) -> bool:
+        """Whether a worker died with this job before."""
+        return job.shard in self._deaths
+
+    def died(self, jobs: Iterable[ShardJob], supply: Supply) -> Iterator[Failure]:
+        """A worker died with these. Says which are given up."""
+        for job in jobs:
+            self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
+            if self._deaths[job.shard] < DEATHS_MAX:
+                self._waiting.appendleft(job)
+                continue
+            supply.settled(job.shard)
+            hint = "the machine may be out of memory: use fewer --workers; start the same command again to try the shard once more"
+            yield Failure("WorldError", f"shard {job.shard} ended {DEATHS_MAX} workers", hint, 3, shard=job.shard)
+
+
 class LocalPool:
     """Worker processes on this machine. ``argv`` starts one; ``hello`` is the first message that it is sent."""
 
@@ -115,8 +153,7 @@ class LocalPool:
         self._hello = hello
         self._selector = selectors.DefaultSelector()
         self._alive: list[_Worker] = []
-        self._deaths: dict[int, int] = {}
-        self._again: deque[ShardJob] = deque()
+        self._again = Again()
 
     def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; see ``Executor``."""
@@ -140,15 +177,12 @@ class LocalPool:
                 continue
             for message in worker.frames.feed(data):
                 if isinstance(message, Report):
-                    self._settle(worker, message.report.shard, supply)
-                elif isinstance(message, Failure):
-                    self._settle(worker, message.shard, supply)
+                    if worker.settled(message.report.shard):
+                        supply.settled(message.report.shard, message.report)
+                elif isinstance(message, Failure) and worker.settled(message.shard):
+                    supply.settled(message.shard)
                 if not isinstance(message, Started):
                     yield message
-
-    def _settle(self, worker: _Worker, shard: int, supply: Supply) -> None:
-        if worker.settled(shard):
-            supply.settled(shard)
 
     def _hand_out(self, supply: Supply) -> None:
         """Jobs to the workers that have fewest, until all slots are taken. Workers are started as there is something for them to do.
@@ -156,12 +190,12 @@ class LocalPool:
         A job that a worker died with before goes alone, so that its neighbours are not blamed for it.
         """
         while (free := self._free(alone=bool(self._again))) or len(self._alive) < self._hello.workers:
-            job = self._again.popleft() if self._again else supply.take()
+            job = self._again.take() or supply.take()
             if job is None:
                 return
             if len(self._alive) < self._hello.workers and all(worker.jobs for worker in free):
                 free.append(self._start())
-            min(free, key=lambda worker: len(worker.jobs)).give(job, alone=job.shard in self._deaths)
+            min(free, key=lambda worker: len(worker.jobs)).give(job, alone=self._again.alone(job))
 
     def _free(self, *, alone: bool) -> list[_Worker]:
         slots = 1 if alone else self._hello.slots
@@ -173,14 +207,7 @@ class LocalPool:
             hint = "see the messages above; free memory and start again"
             yield Failure("WorldError", "a scan worker ended unasked", hint, 3, fatal=True)
             return
-        for job in worker.jobs.values():
-            self._deaths[job.shard] = self._deaths.get(job.shard, 0) + 1
-            if self._deaths[job.shard] < DEATHS_MAX:
-                self._again.appendleft(job)
-                continue
-            supply.settled(job.shard)
-            hint = "the machine may be out of memory: use fewer --workers; start the same command again to try the shard once more"
-            yield Failure("WorldError", f"shard {job.shard} ended {DEATHS_MAX} workers", hint, 3, shard=job.shard)
+        yield from self._again.died(worker.jobs.values(), supply)
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, constant arguments
@@ -223,5 +250,6 @@ class Inline:
     def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; errors rise."""
         while (job := supply.take()) is not None:
-            yield Report(self._work(job))
-            supply.settled(job.shard)
+            report = self._work(job)
+            yield Report(report)
+            supply.settled(job.shard, report)

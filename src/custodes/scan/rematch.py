@@ -12,7 +12,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from custodes.errors import CustodesError
@@ -20,6 +19,7 @@ from custodes.examine import Evidence
 from custodes.handover.finding import seal_bundle
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
 from custodes.ledger.run import RunDirectory, ShardCommit, ShardRecord
+from custodes.ledger.store import Store
 from custodes.lists.matcher import QUERIES_AT_ONCE
 from custodes.scan.settings import JUDGING, ScanSettings, without_pace
 from custodes.scan.shard import (
@@ -34,7 +34,7 @@ from custodes.scan.shard import (
     stored_evidence,
 )
 
-__all__ = ["rematch_manifest", "rematch_path", "rematch_shards", "rematch_slots"]
+__all__ = ["rematch_manifest", "rematch_shards", "rematch_slots", "rematch_store"]
 
 ROWS_TOGETHER: Final = QUERIES_AT_ONCE
 """Stored rows (codes, where a row has several) from which on no further shard joins a group: what the matcher searches at once."""
@@ -62,9 +62,9 @@ def rematch_manifest(
     )
 
 
-def rematch_path(parent: Path, manifest: Manifest) -> Path:
+def rematch_store(parent: RunDirectory, manifest: Manifest) -> Store:
     """Where a rematch lies: named by what it is, so that the same one goes on where it stopped."""
-    return parent / "rematch" / manifest.fingerprint[:16]
+    return parent.store.inner(f"rematch/{manifest.fingerprint[:16]}")
 
 
 def rematch_slots(rows: int, shards: int) -> int:
@@ -153,6 +153,7 @@ def commit(stored: Stored, tools: ShardTools) -> ShardReport:
             bytes_fetched=0,
             sealed=seal_bundle(header(job, tools, len(findings)), findings, tools.recipients),
             found=count_found(work, findings),
+            fence=job.fence,
         )
     )
     return ShardReport(job.shard, job.generation, committed.rows, committed.reasons, len(findings))

@@ -94,7 +94,7 @@ def report_of(
     chosen = selection_of(run) if "similar" in manifest.passes else None
     away = unscored_share(chosen.told) if chosen else unexamined_share(counts, outcomes)
     return RunReport(
-        run=str(run.path),
+        run=run.shown,
         run_id=manifest.run_id,
         dataset=manifest.dataset,
         tool=manifest.tool,

@@ -53,7 +53,7 @@ class Suspect(msgspec.Struct, frozen=True, array_like=True):
 class ShardJob(msgspec.Struct, frozen=True, tag=True):
     """Which shard to work on. ``retry`` names the reasons of rows to try again; empty: the whole shard for the first time.
 
-    In a scan for similar photos: which rows are ``suspects``, and how many rows were ``scored``.
+    In a scan for similar photos: which rows are ``suspects``, and how many rows were ``scored``. ``fence``: what its commit shows, where shards are leased.
     """
 
     shard: int
@@ -61,6 +61,7 @@ class ShardJob(msgspec.Struct, frozen=True, tag=True):
     retry: tuple[Reason, ...] = ()
     suspects: tuple[Suspect, ...] = ()
     scored: int = 0
+    fence: int = 0
 
 
 class ShardReport(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class ShardReport(msgspec.Struct, frozen=True):
     rows: int
     reasons: dict[Reason, int]
     findings: int
+    bytes_fetched: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,10 @@ def process_shard(job: ShardJob, tools: ShardTools) -> ShardReport:
             sealed=seal_bundle(header(job, tools, len(findings)), findings, tools.recipients),
             found=found,
             vectors=work.vectors,
+            fence=job.fence,
         )
     )
-    return ShardReport(job.shard, job.generation, record.rows, record.reasons, found.rows)
+    return ShardReport(job.shard, job.generation, record.rows, record.reasons, found.rows, record.bytes_fetched)
 
 
 # -- pass "columns"

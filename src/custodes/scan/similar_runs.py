@@ -5,10 +5,8 @@ Promises that what a scan chose is kept under the run key, and is read back as i
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -19,8 +17,8 @@ from custodes.crypto.keys import RunKey
 from custodes.handover.finding import Measured, Suspicion
 from custodes.handover.verdicts import Ruling, Verdict
 from custodes.ledger.manifest import ListUsed, Manifest, make_manifest
-from custodes.ledger.run import RunDirectory, ShardRecord
-from custodes.scan.run import plan_of
+from custodes.ledger.run import MANIFEST, RunDirectory, ShardRecord
+from custodes.ledger.store import Store
 from custodes.scan.settings import JUDGING, ScanSettings, without_pace
 from custodes.scan.shard import ShardJob, Suspect, finding_namer
 from custodes.sources.base import Plan
@@ -33,13 +31,13 @@ __all__ = [
     "Told",
     "earlier_photos",
     "firsts_of",
-    "jobs_of",
     "runs_of",
     "selection_of",
     "similar_manifest",
-    "similar_path",
     "similar_runs",
+    "similar_store",
     "sweep_unchosen",
+    "with_suspects",
 ]
 
 SELECTION: Final = "suspects"
@@ -100,29 +98,37 @@ class Earlier:
         return self.suspicion.rank > 0
 
 
-def similar_path(parent: Path, manifest: Manifest) -> Path:
+def similar_store(parent: RunDirectory, manifest: Manifest) -> Store:
     """Where a scan for similar photos lies: named by what it was asked."""
-    return parent / _FOLDER / manifest.fingerprint[:16]
+    return parent.store.inner(f"{_FOLDER}/{manifest.fingerprint[:16]}")
 
 
 def similar_runs(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
     """Those of a run that have chosen their suspects, the oldest first."""
-    paths = [path.parent for path in parent.path.glob(f"{_FOLDER}/*/{SELECTION}")]
-    runs = [RunDirectory.open(path, key) for path in paths]
+    runs = [RunDirectory.open(each, key) for each in _inside(parent, _FOLDER, SELECTION)]
     return sorted(runs, key=lambda run: (run.manifest.created, run.manifest.fingerprint))
 
 
 def runs_of(parent: RunDirectory, key: RunKey) -> list[RunDirectory]:
     """A run, its rematches and its scans for similar photos: those whose findings verdicts may be on."""
-    paths = [*parent.path.glob("rematch/*/manifest.json"), *parent.path.glob(f"{_FOLDER}/*/manifest.json")]
-    return [parent, *(RunDirectory.open(path.parent, key) for path in sorted(paths))]
+    stores = [each for folder in ("rematch", _FOLDER) for each in _inside(parent, folder, MANIFEST)]
+    return [parent, *(RunDirectory.open(each, key) for each in stores)]
 
 
-def sweep_unchosen(parent: RunDirectory, keep: Path) -> None:
-    """Remove scans that stopped before they chose, and were asked something else. Call it holding the parent's lock."""
-    for path in parent.path.glob(f"{_FOLDER}/*"):
-        if path.is_dir() and path != keep and not (path / SELECTION).exists():
-            shutil.rmtree(path)
+def _inside(parent: RunDirectory, folder: str, having: str) -> list[Store]:
+    """The runs in a folder of a run that have a file of this name."""
+    stores = [parent.store.inner(f"{folder}/{name}") for name in parent.store.names(folder)]
+    return [each for each in stores if having in each.names()]
+
+
+def sweep_unchosen(parent: RunDirectory, keep: Store) -> None:
+    """Remove scans that stopped before they chose, and were asked something else. Call it holding the parent's lock; where there is none, they stay."""
+    if not parent.store.locks:
+        return
+    chosen = {each.at() for each in _inside(parent, _FOLDER, SELECTION)} | {keep.at()}
+    for name in parent.store.names(_FOLDER):
+        if parent.store.at(f"{_FOLDER}/{name}") not in chosen:
+            parent.store.clear(f"{_FOLDER}/{name}")
 
 
 def similar_manifest(
@@ -148,13 +154,10 @@ def selection_of(run: RunDirectory) -> Selection | None:
     return None if data is None else msgspec.msgpack.decode(data, type=Selection)
 
 
-def jobs_of(run: RunDirectory, chosen: Selection, done: Container[int]) -> list[ShardJob]:
-    """The shards that are not ``done``, with their suspects."""
-    return [
-        ShardJob(shard.index, suspects=chosen.suspects.get(shard.index, ()), scored=chosen.scored[shard.index])
-        for shard in plan_of(run.manifest).shards
-        if shard.index not in done
-    ]
+def with_suspects(job: ShardJob, chosen: Selection) -> ShardJob:
+    """The job with what was chosen of its shard. It is put in where the shard is worked: which rows are suspects goes through no queue and no engine."""
+    suspects = chosen.suspects.get(job.shard, ())
+    return msgspec.structs.replace(job, suspects=suspects, scored=chosen.scored[job.shard])
 
 
 def earlier_photos(

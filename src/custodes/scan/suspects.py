@@ -61,6 +61,7 @@ def process_suspects(job: ShardJob, tools: ShardTools, parent: RunDirectory) -> 
             bytes_fetched=0,  # it would say which shards have suspects
             sealed=seal_bundle(header(job, tools, len(findings)), findings, tools.recipients),
             found=count_found(work, findings),
+            fence=job.fence,
         )
     )
     return ShardReport(job.shard, job.generation, committed.rows, committed.reasons, len(findings))

@@ -134,8 +134,8 @@ class Decoders:
         self._jail.tick()
         while self._given:
             number, content, task = self._given.popleft()
-            self._exact[number] = crypto_digests(content)
             self._jail.submit(number, content, task)
+            self._exact[number] = crypto_digests(content)  # while a decoder works; what it answers is read after this
         while self._jail.results:
             number, examined = self._jail.results.popleft()
             self._settle(number, Viewed(examined))

@@ -31,10 +31,10 @@ class TwoTenants(People):
     async def visitor(self, key: str, user: str) -> Caller:
         return Caller("another tenant", user) if key == OTHER_KEY else await super().visitor(key, user)
 
-    async def caller(self, key: str, user: str, request: str) -> Caller:
+    async def caller(self, key: str, user: str, request: str, images: int) -> Caller:
         if key == OTHER_KEY:
             return Caller("another tenant", user, request[:16])
-        return await super().caller(key, user, request)
+        return await super().caller(key, user, request, images)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import apsw
@@ -82,7 +83,7 @@ def early() -> None:
     """The planted fault: whoever asked is answered before the commit."""
     whole = writing.Writer._together
 
-    def together(self: writing.Writer, jobs: list[writing._Job[object]]) -> None:
+    def together(self: writing.Writer, jobs: Sequence[writing._Job[object]]) -> None:
         for job in jobs:
             job.outcome = None
             job.tell()

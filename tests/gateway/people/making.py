@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from custodes.crypto.keys import RunKey
-from custodes.gateway.people.ledger import Asking, Ladder, Ledger, Noted
+from custodes.gateway.people.ledger import Asking, Entry, Ladder, Ledger, Noted
 from custodes.gateway.people.people import Means, People, name_of
 from custodes.gateway.people.settings import PeopleSettings, TenantSettings
 from custodes.gateway.vocabulary import Action, Category, Fact, Grade, Stage, Verdict
@@ -56,6 +56,12 @@ def asking(at: int = NOON, user: str = "user", tenant: str = "tenant") -> Asking
     return Asking(tenant, user, at, at - HOUR, at - 30 * DAY)
 
 
+def entry(booking: str = "b", images: int = 1, at: int = NOON, **changed: Any) -> Entry:
+    """Ten requests a minute, and ten images a day; a booking ends after an hour."""
+    told = {"per_minute": 10, "images_per_day": 10, "booked_until": at + HOUR} | changed
+    return Entry(asking=told.pop("asking", asking(at)), images=images, booking=booking, **told)
+
+
 @dataclass
 class Clock:
     """Seconds, as told; whoever sleeps moves it."""
@@ -94,6 +100,7 @@ __all__ = [
     "USER",
     "Clock",
     "asking",
+    "entry",
     "name_of",
     "noted",
     "people",

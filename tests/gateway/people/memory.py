@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from typing import Any
 
 from custodes.gateway.people.ledger import (
     Appeal,
@@ -13,6 +14,8 @@ from custodes.gateway.people.ledger import (
     Consequence,
     Count,
     Decision,
+    Entered,
+    Entry,
     Noted,
     Outcome,
     Restored,
@@ -64,6 +67,8 @@ class MemoryLedger:
     appealed_: dict[str, Appeal] = field(default_factory=dict)
     counters: Counter[tuple[str, str, Stage, Action, Grade, str]] = field(default_factory=Counter)
     numbers: int = 0
+    bookings: dict[str, list[Any]] = field(default_factory=dict)
+    rates: dict[str, list[int]] = field(default_factory=dict)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -75,6 +80,8 @@ class MemoryLedger:
         category = verdict.category.value if noted.stops else ""
         key = (day_of(noted.at), noted.tenant, noted.stage, verdict.action, verdict.grade, category)
         self.counters[key] += 1
+        if noted.releases and (booked := self.bookings.get(noted.booking)) and booked[1]:
+            booked[1] -= 1
         if not verdict.strikes or not self._strike(noted):
             return Consequence()
         own = self._climb(noted, noted.user, 0) if noted.user else (False, False)
@@ -127,7 +134,29 @@ class MemoryLedger:
                 for (day, whose, stage, action, *_), count in self.counters.items()
                 if (day, whose, stage, action) == (today, tenant, Stage.OUTPUT, Action.ALLOW)
             ),
+            images_booked=sum(n for whose, n, until in self.bookings.values() if whose == tenant and until > asking.at),
         )
+
+    async def enter(self, entry: Entry) -> Entered:
+        """The rate as tokens are counted by hand: one comes back every so many milliseconds, up to a minute's worth."""
+        asking = entry.asking
+        full, step = entry.per_minute * 60_000, entry.per_minute
+        room, at = self.rates.get(asking.tenant, [full, asking.at])
+        room = min(full, room + max(0, asking.at - at) * step)
+        if room < 60_000:
+            return Entered(hurried=True)
+        self.rates[asking.tenant] = [room - 60_000, max(at, asking.at)]
+        standing = await self.standing(asking)
+        if standing.suspended_until or standing.images_today + standing.images_booked + entry.images > (
+            entry.images_per_day
+        ):
+            return Entered(standing)
+        if entry.images:
+            self.bookings[entry.booking] = [asking.tenant, entry.images, entry.booked_until]
+        return Entered(standing, booked=True)
+
+    def give_back(self, booking: str) -> None:
+        self.bookings.pop(booking, None)
 
     async def appeal(self, tenant: str, request: str, at: int) -> Appeal:
         of = [n for _, n in self.all if n.request == request and n.refusal]

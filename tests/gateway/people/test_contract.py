@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from custodes.errors import InputError
-from custodes.gateway.people.ledger import Consequence, Ledger, Noted, Outcome, Standing
+from custodes.gateway.people.ledger import Consequence, Entered, Entry, Ledger, Noted, Outcome, Standing
 from custodes.gateway.people.sqlite import SqliteLedger
 from custodes.gateway.vocabulary import Action, Category, Fact, Grade, Stage, Verdict
 from tests.gateway.people.making import (
@@ -23,18 +23,24 @@ from tests.gateway.people.making import (
     HOUR,
     NOON,
     asking,
+    entry,
     noted,
     refused,
     run,
 )
 from tests.gateway.people.memory import MemoryLedger
+from tests.gateway.people.sharing import Shared, emptied
 
 TODAY = datetime.fromtimestamp(NOON / 1000, UTC).date()
 
 
-@pytest.fixture(params=["sqlite", "memory"])
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
-    made = SqliteLedger(tmp_path / "ledger.db") if request.param == "sqlite" else MemoryLedger()
+    made: Any
+    if request.param == "postgresql":
+        made = emptied(request.getfixturevalue("shared"))
+    else:
+        made = SqliteLedger(tmp_path / "ledger.db") if request.param == "sqlite" else MemoryLedger()
     yield made
     made.close()
 
@@ -164,6 +170,62 @@ def test_images_that_left_count_for_the_day(ledger: Ledger) -> None:
     assert run(ledger.standing(asking(tenant="another"))).images_today == 0
 
 
+# -- being let in
+
+
+def entered(ledger: Ledger, *entries: Entry) -> list[tuple[bool, bool]]:
+    async def all_of_them() -> list[Entered]:
+        return [await ledger.enter(each) for each in entries]
+
+    return [(each.hurried, each.booked) for each in run(all_of_them())]
+
+
+IN, LATER, NONE_LEFT = (False, True), (True, False), (False, False)
+
+
+def test_so_many_requests_in_a_minute_and_another_when_there_is_room_again(ledger: Ledger) -> None:
+    many = [entry(f"b{n}", 0) for n in range(11)]
+    assert entered(ledger, *many) == [IN] * 10 + [LATER]
+    again = [entry("c", 0, NOON + 5_999), entry("d", 0, NOON + 6_000), entry("e", 0, NOON + 6_001)]
+    assert entered(ledger, *again) == [LATER, IN, LATER]
+    assert entered(ledger, entry("f", 0, NOON - HOUR)) == [LATER]  # by a clock that is behind
+    assert entered(ledger, entry("g", 0, asking=asking(tenant="another"))) == [IN]
+
+
+def test_images_are_booked_before_they_are_made_and_no_more_than_there_are(ledger: Ledger) -> None:
+    assert entered(ledger, entry("a", 6), entry("b", 5), entry("c", 4), entry("d", 1)) == [IN, NONE_LEFT, IN, NONE_LEFT]
+    standing = run(ledger.standing(asking()))
+    assert (standing.images_today, standing.images_booked) == (0, 10)
+    assert run(ledger.standing(asking(tenant="another"))).images_booked == 0
+
+
+def test_an_image_that_is_released_counts_once_and_what_was_not_used_is_given_back(ledger: Ledger) -> None:
+    entered(ledger, entry("a", 3), entry("b", 2))
+    run(note_all(ledger, *(noted(1, ALLOWED, stage=Stage.OUTPUT, booking="a") for _ in range(2))))
+    run(note_all(ledger, noted(1, refused(), stage=Stage.OUTPUT, booking="a"), noted(1, ALLOWED, booking="a")))
+    standing = run(ledger.standing(asking(user="other")))
+    assert (standing.images_today, standing.images_booked) == (2, 3)
+    for _ in range(2):
+        ledger.give_back("a")
+    run(note_all(ledger, noted(2, ALLOWED, stage=Stage.OUTPUT, booking="a")))  # late: it counts, and takes nothing
+    standing = run(ledger.standing(asking()))
+    assert (standing.images_today, standing.images_booked) == (3, 2)
+
+
+def test_a_booking_that_nobody_gives_back_ends(ledger: Ledger) -> None:
+    assert entered(ledger, entry("a", 10), entry("b", 1, NOON + HOUR - 1), entry("c", 10, NOON + HOUR)) == [
+        IN,
+        NONE_LEFT,
+        IN,
+    ]
+
+
+def test_who_is_suspended_books_nothing(ledger: Ledger) -> None:
+    run(note_all(ledger, noted(1, refused(3))))
+    assert entered(ledger, entry("a")) == [NONE_LEFT]
+    assert run(ledger.standing(asking())).images_booked == 0
+
+
 # -- appeals
 
 
@@ -284,9 +346,9 @@ async def _settled(ledger: Ledger, request: str, outcome: Outcome, at: int) -> o
         return str(error)
 
 
-def agree(all_steps: Sequence[Any]) -> None:
+def agree(all_steps: Sequence[Any], shared: Shared | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        real = SqliteLedger(Path(folder) / "ledger.db")
+        real = SqliteLedger(Path(folder) / "ledger.db") if shared is None else emptied(shared)
         try:
             assert run(history(real, all_steps)) == run(history(MemoryLedger(), all_steps))
         finally:
@@ -296,11 +358,17 @@ def agree(all_steps: Sequence[Any]) -> None:
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=25))
 def test_two_ledgers_that_were_told_the_same_say_the_same(all_steps: list[Any]) -> None:
-    agree(all_steps)
+    agree(all_steps, None)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(all_steps=st.lists(steps, max_size=25))
+def test_one_in_postgresql_says_the_same(all_steps: list[Any], shared: Shared) -> None:
+    agree(all_steps, shared)
 
 
 @pytest.mark.soak
 @settings(max_examples=3_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=60))
 def test_two_ledgers_agree_over_many_histories(all_steps: list[Any]) -> None:
-    agree(all_steps)
+    agree(all_steps, None)

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,7 @@ import pytest
 from custodes.errors import StorageError
 from custodes.gateway.door import Admitting, Denial, DeniedError
 from custodes.gateway.guard import Caller, Records, RefusedError, UnableError
+from custodes.gateway.people import books
 from custodes.gateway.people import people as module
 from custodes.gateway.people.card import recorded
 from custodes.gateway.people.ledger import Asking, Consequence, Noted, Standing
@@ -150,6 +152,85 @@ def test_the_limit_of_images_ends_with_the_day(ledger: SqliteLedger) -> None:
     run(image())
 
 
+def test_images_in_flight_are_nobody_elses_and_what_was_not_made_comes_back(ledger: SqliteLedger) -> None:
+    who = people(ledger, tenants={"demo": tenant(images_per_day=4)})
+    going = asyncio.Event()
+
+    async def request(images: int, released: int) -> None:
+        caller = await who.caller("demo", "", "", images)
+        await going.wait()
+        for _ in range(released):
+            await who.decided(caller, Stage.OUTPUT, ALLOWED, ())
+        who.flights.leave()
+
+    async def all_at_once() -> list[tuple[str, int]]:
+        tasks = [asyncio.create_task(request(*each)) for each in ((1, 1), (2, 0), (2, 2), (1, 0))]
+        await asyncio.wait([tasks[2]])  # there is room for three
+        going.set()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        await request(2, 1)
+        await request(2, 2)
+        errors = [*done, await denial(who.caller("demo", "", ""))]
+        return [(str(each), each.retry_after_s) for each in errors if isinstance(each, DeniedError)]
+
+    busy = "the images that are left are asked for by other requests"
+    assert run(all_at_once()) == [(busy, 30), ("no images are left for today (UTC)", 12 * 3_600)]
+    assert who._booked == {}
+
+
+def test_planted_without_bookings_requests_at_once_make_too_many(
+    ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "_BOOKED", "SELECT 0 WHERE ? <> '' AND ? > 0 UNION SELECT 0")
+    with pytest.raises((AssertionError, TimeoutError)):
+        test_images_in_flight_are_nobody_elses_and_what_was_not_made_comes_back(ledger)
+
+
+def test_what_works_on_after_the_answer_keeps_its_images(ledger: SqliteLedger) -> None:
+    who = people(ledger, tenants={"demo": tenant(images_per_day=1)})
+
+    async def answered_early() -> str:
+        done = asyncio.Event()
+        caller = await who.caller("demo", "", "")
+        job = asyncio.create_task(until(done))
+        who.flights.goes_on(caller, job)
+        who.flights.leave()
+        error = await denial(who.caller("demo", "", ""))
+        done.set()
+        await job
+        await asyncio.sleep(0)
+        await who.caller("demo", "", "")
+        return str(error)
+
+    async def until(done: asyncio.Event) -> None:
+        await done.wait()
+
+    assert "other requests" in run(answered_early())
+
+
+def test_who_is_not_let_in_after_the_delay_has_booked_nothing(ledger: SqliteLedger) -> None:
+    clock = Clock()
+    who = people(ledger, clock, probing=ProbingSettings(free=1, first_s=1), strikes=SUSPENDING)
+    caller = run(refusal(who, 1, SOFT))
+    run(refusal(who, 2, SOFT))
+
+    async def suspended_meanwhile(_: float) -> None:
+        await who.decided(replace(caller, request="req_9-0"), Stage.INPUT, refused(3), ())
+
+    who._means = replace(who._means, sleep=suspended_meanwhile)
+    assert run(denial(who.caller("demo", "user", ""))).denial is Denial.SUSPENDED
+    assert who._booked == {}
+
+
+def test_a_rate_is_of_all_gateways_of_a_ledger(tmp_path: Path) -> None:
+    with closing(SqliteLedger(tmp_path / "l.db")) as one, closing(SqliteLedger(tmp_path / "l.db")) as other:
+        gateways = [people(each, tenants={"demo": tenant(requests_per_minute=3)}) for each in (one, other)]
+        for number in range(3):
+            run(gateways[number % 2].caller("demo", "", ""))
+        for each in gateways:
+            assert run(denial(each.caller("demo", "", ""))).denial is Denial.RATE
+
+
 # -- to look is no request
 
 
@@ -245,7 +326,9 @@ def test_planted_without_the_look_at_suspensions_the_suspended_pass(
     run(refusal(who, 1, refused(3)))
     run(denial(who.caller("demo", "user", "")))
     monkeypatch.setattr(People, "_may", lambda *_: None)
-    assert run(who.caller("demo", "user", "")).tenant == "demo"
+    assert run(who.visitor("demo", "user")).tenant == "demo"
+    with pytest.raises(DeniedError, match="images"):  # the ledger books nothing for the suspended
+        run(who.caller("demo", "user", ""))
 
 
 def test_planted_a_name_that_changes_with_every_try_counts_each(
@@ -424,6 +507,9 @@ class Down:
             raise StorageError("the disk is full")
 
         return fail
+
+    def give_back(self, _: str) -> None:
+        """Nobody waits for it."""
 
 
 def test_without_a_ledger_nobody_is_let_in_and_nothing_counts_as_recorded() -> None:

@@ -13,6 +13,7 @@ from custodes.handover.cybertipline.filing import Ended, Filed, Filing, Later
 from custodes.handover.cybertipline.gateway import submission_of
 from custodes.handover.incident import Incident
 from custodes.handover.outbox import Item, Letter, Outbox, Seams
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipt, Receipts
 from tests.handover.cybertipline.making import SETTINGS, incident
 from tests.handover.cybertipline.server import CyberTiplineServer, Fault
@@ -41,10 +42,10 @@ class Desk:
 
 async def worked(folder: Path, server: CyberTiplineServer, client: CyberTipline) -> tuple[Ended, Outbox]:
     """What a process that begins now does with what is due."""
-    outbox = Outbox(folder / "outbox", KEYS, seams=Seams(clock=lambda: server.now, chance=lambda: 0.5))
+    outbox = Outbox(Folder(folder / "outbox"), KEYS, seams=Seams(clock=lambda: server.now, chance=lambda: 0.5))
     item = outbox.take("cybertipline", "test")
     assert item is not None
-    desk = Desk(outbox, Receipts(folder / "receipts", KEYS), item)
+    desk = Desk(outbox, Receipts(Folder(folder / "receipts"), KEYS), item)
     of = msgspec.json.decode(item.payload, type=Incident)
     ended = await Filing(client, desk, lambda now: submission_of(of, SETTINGS, now)).run()
     if isinstance(ended, Filed):
@@ -57,7 +58,7 @@ async def worked(folder: Path, server: CyberTiplineServer, client: CyberTipline)
 def test_a_filing_that_is_interrupted_goes_on_from_the_outbox_and_leaves_receipts_alone(tmp_path: Path) -> None:
     async def check(server: CyberTiplineServer, client: CyberTipline) -> None:
         of = incident()
-        outbox = Outbox(tmp_path / "outbox", KEYS, seams=Seams(clock=lambda: server.now))
+        outbox = Outbox(Folder(tmp_path / "outbox"), KEYS, seams=Seams(clock=lambda: server.now))
         outbox.put(Letter(key=of.id, route="cybertipline", environment="test", payload=msgspec.json.encode(of)))
         server.faults = {3: Fault(acted=True)}  # finished, and the answer lost
         ended, outbox = await worked(tmp_path, server, client)
@@ -68,7 +69,7 @@ def test_a_filing_that_is_interrupted_goes_on_from_the_outbox_and_leaves_receipt
         assert isinstance(ended, Filed)
         assert [report.id for report in server.finished(of.id)] == [ended.report_id]
         assert outbox.survey().items == ()
-        kept = Receipts(tmp_path / "receipts", KEYS).of(of.id, "cybertipline", "test")
+        kept = Receipts(Folder(tmp_path / "receipts"), KEYS).of(of.id, "cybertipline", "test")
         assert [receipt.step for receipt in kept] == ["submit", "retract"]
         assert ended.report_id.encode() in kept[0].body
         on_disk = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

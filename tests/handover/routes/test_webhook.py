@@ -20,6 +20,7 @@ from custodes.handover.delivery import Dead, Delivered, Ended, Later, key_of
 from custodes.handover.desk import Desk, Means
 from custodes.handover.incident import Incident
 from custodes.handover.outbox import Outbox, Pace, Seams
+from custodes.handover.place import Folder
 from custodes.handover.receipts import Receipts
 from custodes.handover.routes.connect import connect
 from custodes.handover.routes.settings import WebhookSettings
@@ -315,8 +316,8 @@ def test_from_the_outbox_it_goes_out_once_under_the_key_that_was_previewed(tmp_p
 
     async def act(server: WebhookReceiver) -> None:
         route = webhook(server)
-        outbox = Outbox(tmp_path / "outbox", [TransportKey(bytes([7] * 32))], Pace(), Seams(clock, lambda: 1.0))
-        receipts = Receipts(tmp_path / "receipts", [TransportKey(bytes([7] * 32))])
+        outbox = Outbox(Folder(tmp_path / "outbox"), [TransportKey(bytes([7] * 32))], Pace(), Seams(clock, lambda: 1.0))
+        receipts = Receipts(Folder(tmp_path / "receipts"), [TransportKey(bytes([7] * 32))])
         desk = Desk(route, Means(outbox, receipts, custody_in(tmp_path, clock), "operator", clock))
         first, more = incident(1, 1), incident(1, 1, 2)
         server.faults = {1: Fault("after")}

@@ -26,6 +26,7 @@ from custodes.gateway.inspection.detectors import Detector
 from custodes.gateway.settings import GatewaySettings
 from custodes.jobs import confinement_of
 from custodes.tls import server_context
+from custodes.withheld import Handing
 
 __all__ = ["check_only", "guard", "heard_site", "show"]
 
@@ -105,9 +106,12 @@ async def run(site: Site, detectors: Sequence[Detector] = (), *, json_: bool) ->
             runner = web.AppRunner(inner, access_log=None)
             await served(stack, runner, ("127.0.0.1", settings.metrics_port), None)
         said("listening", site, port, json_=json_)
-        watching = asyncio.create_task(watch(stood, again))
+        beside = [asyncio.create_task(watch(stood, again))]
+        if settings.evidence.hand_over:
+            beside.append(asyncio.create_task(hand_over(stood.handing)))
         await stop.wait()
-        watching.cancel()
+        for task in beside:
+            task.cancel()
         await stood.drain()
 
 
@@ -127,6 +131,21 @@ async def watch(stood: Standing, again: asyncio.Event) -> None:
                 click.echo("custodes: lists and policy are taken anew", err=True)
         except CustodesError as error:  # what was in force stays in force
             click.echo(f"custodes: nothing was taken anew: {error}", err=True)
+
+
+async def hand_over(handing: Handing) -> None:
+    """Have what is withheld wait to be sent. Where that fails the gateway goes on: what was noted lies where it is, and is tried again."""
+    handing.stirred.set()  # what an earlier one left
+    told = ""
+    while True:
+        try:
+            queued = await handing.taken()
+            why = "; ".join(sorted(queued.refused))
+        except CustodesError as error:
+            why = str(error)
+        if why and why != told:
+            click.echo(f"custodes: what was withheld is not queued to be handed over: {why}", err=True)
+        told = why
 
 
 async def served(

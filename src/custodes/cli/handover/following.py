@@ -19,7 +19,7 @@ __all__ = ["follow_up"]
 
 
 @click.command("follow-up")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option("--route", "route_name", required=True, metavar="ROUTE", help="By which route it was delivered.")
 @click.option(
     "--out",
@@ -30,7 +30,7 @@ __all__ = ["follow_up"]
 )
 @config_option
 @json_option
-def follow_up(run: Path, route_name: str, out: Path, config: str | None, *, json_: bool) -> int:
+def follow_up(run: str, route_name: str, out: Path, config: str | None, *, json_: bool) -> int:
     """Correct what of RUN was delivered and turned out to be mistaken: the authority's verdict on all its findings is "not", or its list withdrew every entry.
 
     Writes a letter for each, by the authority's number and without a link or a hash, for the channel that was agreed with it. The record keeps what was done.

@@ -18,6 +18,7 @@ from custodes.handover.clocks import Kept, due, hold, kept, purge, unhold
 from custodes.handover.custody import Act, Deed
 from custodes.handover.words import Environment, check_incident, check_receipt, check_word
 from custodes.office import Office, route_of
+from custodes.withheld import rotated
 
 __all__ = [
     "due_of",
@@ -209,8 +210,10 @@ def rotate(config: str | None, *, json_: bool) -> int:
 
     Before: move the old key to another name, name it under [handover] earlier_transport_keys, and make a new transport.key. Afterwards the old one may go.
     """
-    office = Office(load_site(config))
+    site = load_site(config)
+    office = Office(site)
     number = office.outbox.rotate() + office.receipts.rotate()
+    number += rotated(site)
     office.custody.append(Deed(act=Act.ROTATED, who=office.who))
     if json_:
         as_json({"rotated": number})

@@ -16,7 +16,7 @@ __all__ = ["pack"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder to write to."
 )
@@ -29,7 +29,7 @@ __all__ = ["pack"]
 )
 @config_option
 @json_option
-def pack(run: Path, out: Path, environment: Environment, config: str | None, *, json_: bool) -> int:
+def pack(run: str, out: Path, environment: Environment, config: str | None, *, json_: bool) -> int:
     """Group what RUN found into incidents, seal them to the authority, and sign the packages: NAME.custodes.age, and beside it NAME.custodes.dsse.json.
 
     The authority opens them with: custodes open FILE --identity KEYFILE --reporter KEYLINE

@@ -17,6 +17,7 @@ from custodes.errors import ExitCode, InputError
 from custodes.handover.approvals import Guarded, Wanted, agree, ask, read_request, subject_of
 from custodes.handover.words import Environment
 from custodes.office import Office, route_of, told_of, usual_route
+from custodes.withheld import Taking
 
 __all__ = ["approve", "ask_for"]
 
@@ -29,7 +30,10 @@ PRODUCTION: Environment = "production"
 @click.option(
     "--file", "files", multiple=True, type=PATH, help="To unseal: this sealed file; may be given several times."
 )
-@click.option("--run", "run", type=PATH, default=None, help="To send: what this run found.")
+@click.option("--run", "run", default=None, metavar="RUN", help="To send: what this run found.")
+@click.option(
+    "--withheld", type=PATH, default=None, metavar="DIR", help="To send: images that a gateway sealed into DIR."
+)
 @click.option("--route", "route_name", default=None, metavar="ROUTE", help="By which route (default: the usual one).")
 @click.option("--key", required=True, type=PATH, metavar="KEYFILE", help="Your signing key, with its .vkey beside it.")
 @click.option("--out", required=True, type=PATH, metavar="FILE", help="The request, for the other person.")
@@ -38,7 +42,8 @@ PRODUCTION: Environment = "production"
 def ask_for(
     act: str,
     files: tuple[Path, ...],
-    run: Path | None,
+    run: str | None,
+    withheld: Path | None,
     route_name: str | None,
     key: Path,
     out: Path,
@@ -48,17 +53,20 @@ def ask_for(
 ) -> int:
     """Sign a request to send what RUN found, to unseal files, or to delete what has been kept for long enough.
 
+    To send without RUN: what a gateway sealed into a folder, or else what the site's gateway noted.
+
     It is good for a day, once, and for exactly what is there now.
     """
     site = load_site(config)
     office, environment = Office(site), PRODUCTION
     if act == Guarded.SEND:
-        if run is None:
-            raise InputError("to send what?", hint="name the run: --run RUN")
         route = route_of(site, route_name or usual_route(site), to_show=True)
         environment = route.environment
-        found = office.asked_for(told_of(site, run).incidents)
-        incidents = [each.id for each in office.desk(route).fresh(found)]
+        if run is None:
+            incidents = Taking(office, route).fresh(withheld)
+        else:
+            found = office.asked_for(told_of(site, run).incidents)
+            incidents = [each.id for each in office.desk(route).fresh(found)]
     elif act == Guarded.UNSEAL:
         incidents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +16,13 @@ from custodes.cli.handover.papers import papers_of, papers_options
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import Site, load_site
 from custodes.demo.job import demo_job
-from custodes.errors import ExitCode, InputError
+from custodes.errors import ConfigError, ExitCode, InputError
 from custodes.handover.approvals import Guarded, Papers
 from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Queued, Worked
+from custodes.handover.parcel import Handed, Parcel
 from custodes.office import Office, route_of, told_of, usual_route
+from custodes.withheld import Parcels, Taking, evidence_route, unqueued
 
 __all__ = ["send"]
 
@@ -33,20 +35,24 @@ DEMO_REPORTER = 'email = "demonstration@example.org"'
 class Sending(NamedTuple):
     """What was asked for."""
 
-    run: Path | None
+    run: str | None
+    withheld: Path | None
     papers: Papers | None
     limit: int | None
     json_: bool
 
 
 @click.command()
-@click.argument("run", type=PATH, required=False)
+@click.argument("run", required=False)
 @click.option(
     "--route",
     "route_name",
     default=None,
     metavar="ROUTE",
     help="cybertipline, coop, webhook.NAME or hotline.NAME (default: what the jurisdiction of the policy asks for).",
+)
+@click.option(
+    "--withheld", type=PATH, default=None, metavar="DIR", help="In place of RUN: images that a gateway sealed into DIR."
 )
 @click.option("--dry-run", is_flag=True, help="Show exactly what would be sent; nothing is sent or kept.")
 @click.option("--demo", is_flag=True, help="In place of RUN: what the embedded example finds. With --dry-run alone.")
@@ -55,8 +61,9 @@ class Sending(NamedTuple):
 @config_option
 @json_option
 def send(
-    run: Path | None,
+    run: str | None,
     route_name: str | None,
+    withheld: Path | None,
     limit: int | None,
     request: Path | None,
     approval: Path | None,
@@ -68,19 +75,24 @@ def send(
 ) -> int:
     """Have what RUN found wait to be sent, and send all that is due by this route. Without RUN: send what waits already.
 
+    What the site's gateway noted for this route ([gateway.evidence] hand_over) is taken up each time.
+
     Nothing is sent twice: start it again as often as you like. Places that are found later follow.
     """
-    if demo and (run is not None or not dry_run):
+    if run is not None and withheld is not None:
+        raise InputError("a run and withheld images are handed over one after the other", hint="give RUN or --withheld")
+    if demo and (run is not None or withheld is not None or not dry_run):
         raise InputError(
             "--demo shows the embedded example, and nothing else", hint="give it with --dry-run, in place of RUN"
         )
     if dry_run:
-        if run is None and not demo:
-            raise InputError("there is nothing to show", hint="name a run, or say --demo")
         with shown_site(config, demo=demo) as (site, path):
-            return show(site, run or path, route_of(site, route_name or usual_route(site), to_show=True), limit)
+            route = route_of(site, route_name or usual_route(site), to_show=True)
+            if run is not None or demo:
+                return show(told_of(site, run or path).incidents, route, limit)
+            return show(withheld_of(site, route, withheld), route, limit)
     site = load_site(config)
-    sending = Sending(run, papers_of(request, approval), limit, json_)
+    sending = Sending(run, withheld, papers_of(request, approval), limit, json_)
     return asyncio.run(sent(Office(site), route_of(site, route_name or usual_route(site)), sending))
 
 
@@ -100,12 +112,20 @@ def shown_site(config: str | None, *, demo: bool) -> Iterator[tuple[Site, Path]]
         yield load_site(str(path)), home / "run"
 
 
-def show(site: Site, run: Path, route: Route, limit: int | None) -> int:
+def withheld_of(site: Site, route: Route, folder: Path | None) -> list[Parcel]:
+    """What lies sealed in a folder, or else what the gateway noted. Raises InputError where that is nothing."""
+    parcels = Parcels(site, route)
+    found = [parcel for parcel, _ in parcels.lying(folder)] if folder else [parcel for _, parcel, _ in parcels.noted()]
+    if not found:
+        raise InputError("there is nothing to show", hint="name a run, or withheld images (--withheld), or say --demo")
+    return found
+
+
+def show(things: Sequence[Handed], route: Route, limit: int | None) -> int:
     """Each document as it would be sent, under a line that says where."""
-    told = told_of(site, run)
     shown = 0
     refused = Queued().refused
-    for incident in told.incidents:
+    for incident in things:
         if limit is not None and shown >= limit:
             break
         try:
@@ -116,7 +136,7 @@ def show(site: Site, run: Path, route: Route, limit: int | None) -> int:
         click.echo(f"--- {where(route)}, incident {incident.id}; NOT SENT")
         click.echo(document)
         shown += 1
-    click.echo(f"--- {shown:,} of {len(told.incidents):,} incidents shown; nothing was sent", err=True)
+    click.echo(f"--- {shown:,} of {len(things):,} incidents shown; nothing was sent", err=True)
     tell_refused(refused)
     return ExitCode.FOUND if shown else ExitCode.NOTHING_FOUND
 
@@ -125,7 +145,7 @@ async def sent(office: Office, route: Route, sending: Sending) -> int:
     """Queue what is new, then send."""
     desk = office.desk(route)
     try:
-        queued = queue(office, desk, sending) if sending.run else Queued()
+        queued = queue(office, route, desk, sending)
         worked = await desk.work(sending.limit)
     finally:
         await route.close()
@@ -140,8 +160,33 @@ async def sent(office: Office, route: Route, sending: Sending) -> int:
     return ExitCode.WORLD if worked.stopped or worked.dead or left.alarming else ExitCode.NOTHING_FOUND
 
 
-def queue(office: Office, desk: Desk, sending: Sending) -> Queued:
-    """What the run found, as far as it was not sent: with two people's word where that is asked for."""
+def queue(office: Office, route: Route, desk: Desk, sending: Sending) -> Queued:
+    """What was named, and what the gateway noted for this route. Where two people's word is asked for, it is for what was named, if anything."""
+    taking, named = Taking(office, route), sending.run is not None or sending.withheld is not None
+    told = queue_run(office, desk, sending) if sending.run is not None else Queued()
+    if sending.withheld is not None:
+        told = taking.files(sending.withheld, sending.papers)
+    if noted_for(office.site, route):
+        if Guarded.SEND in office.rule.acts and (named or sending.papers is None):
+            click.echo("custodes: withheld images wait for two people's word: custodes handover ask send", err=True)
+        else:
+            told.add(taking.slips(sending.papers))
+    return told
+
+
+def noted_for(site: Site, route: Route) -> bool:
+    """Whether the gateway noted anything that goes by this route."""
+    if not unqueued(site):
+        return False
+    try:
+        noted = evidence_route(site)
+    except ConfigError:  # status tells that they wait; what was named goes all the same
+        return False
+    return (noted.name, noted.environment) == (route.name, route.environment)
+
+
+def queue_run(office: Office, desk: Desk, sending: Sending) -> Queued:
+    """What the run found, as far as it was not sent."""
     assert sending.run is not None
     incidents = office.asked_for(told_of(office.site, sending.run).incidents)
     if fresh := desk.fresh(incidents):

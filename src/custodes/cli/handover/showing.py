@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
 from custodes.cli.options import as_json, config_option, json_option, printable
 from custodes.config import load_site
-from custodes.errors import ExitCode
-from custodes.handover.clocks import kept
-from custodes.handover.custody import Recorded
+from custodes.errors import ExitCode, StorageError
+from custodes.handover.clocks import due, kept
+from custodes.handover.custody import Head, Recorded
+from custodes.handover.metrics import Looked, write_metrics
 from custodes.handover.outbox import Survey
 from custodes.office import Office
+from custodes.withheld import Waiting
+from custodes.withheld import waiting as waiting_slips
 
 __all__ = ["list_incidents", "status"]
 
@@ -23,15 +28,20 @@ Key = tuple[str, str, str]
 
 
 @click.command()
+@click.option(
+    "--metrics", type=click.Path(path_type=Path), default=None, help="Write metrics for Prometheus to a file."
+)
 @config_option
 @json_option
-def status(config: str | None, *, json_: bool) -> int:
+def status(metrics: Path | None, config: str | None, *, json_: bool) -> int:
     """Say what waits to be sent, by route and environment, since when, and verify the record of custody.
 
     Exits with 3 where something waits for too long: let a timer run it.
     """
     office = Office(load_site(config))
-    survey, head = office.outbox.survey(), office.custody.verify()
+    survey, noted = office.outbox.survey(), waiting_slips(office.site)
+    head = looked_at(office, Looked(survey, noted=noted.slips), metrics) if metrics else office.custody.verify()
+    alarm = survey.alarming or noted.alarming(survey.taken, survey.alarm_after_s)
     waiting = Counter((item.route, str(item.environment), item.state.value) for item in survey.items)
     if json_:
         as_json(
@@ -40,17 +50,40 @@ def status(config: str | None, *, json_: bool) -> int:
                     {"route": r, "environment": e, "state": s, "items": n} for (r, e, s), n in sorted(waiting.items())
                 ],
                 "oldest": survey.oldest.isoformat() if survey.oldest else None,
-                "damaged": len(survey.damaged),
-                "alarm": survey.alarming,
+                "withheld": {"unqueued": noted.slips, "since": noted.oldest.isoformat() if noted.oldest else None},
+                "damaged": len(survey.damaged) + noted.damaged,
+                "alarm": alarm,
                 "custody": {"lines": head.seq, "head": head.hash},
             }
         )
     else:
-        tell(survey, waiting, head.seq)
-    return ExitCode.WORLD if survey.alarming else ExitCode.NOTHING_FOUND
+        tell_noted(noted)
+        tell(survey, waiting, head.seq, alarm=alarm)
+    return ExitCode.WORLD if alarm else ExitCode.NOTHING_FOUND
 
 
-def tell(survey: Survey, waiting: Counter[tuple[str, str, str]], lines: int) -> None:
+def looked_at(office: Office, looked: Looked, metrics: Path) -> Head:
+    """Verify the record of custody, and write the metrics, also of one that is not whole. Raises StorageError for that one."""
+    try:
+        head = office.custody.verify()
+        things = kept(office.custody.records(), office.terms())
+    except StorageError:
+        write_metrics(metrics, looked)
+        raise
+    write_metrics(metrics, replace(looked, lines=head.seq, due=len(due(things, looked.survey.taken))))
+    return head
+
+
+def tell_noted(noted: Waiting) -> None:
+    """Withheld images that the outbox has not yet."""
+    if noted.slips:
+        since = f", the oldest since {noted.oldest.isoformat(timespec='seconds')}" if noted.oldest else ""
+        click.echo(f"withheld by the gateway and not queued yet: {noted.slips:,}{since}")
+    if noted.damaged:
+        click.echo(f"custodes: {noted.damaged:,} slips of the gateway cannot be read back", err=True)
+
+
+def tell(survey: Survey, waiting: Counter[tuple[str, str, str]], lines: int, *, alarm: bool) -> None:
     """The same for people."""
     for (route, environment, state), number in sorted(waiting.items()):
         click.echo(f"{route}, environment {environment.upper()}: {number:,} {state}")
@@ -60,7 +93,7 @@ def tell(survey: Survey, waiting: Counter[tuple[str, str, str]], lines: int) -> 
         click.echo(f"the oldest since {survey.oldest.isoformat(timespec='seconds')}")
     if survey.damaged:
         click.echo(f"custodes: {len(survey.damaged):,} items cannot be read back", err=True)
-    if survey.alarming:
+    if alarm:
         click.echo("custodes: ALARM: something has not been sent for too long", err=True)
     click.echo(f"the record of custody is whole: {lines:,} lines")
 

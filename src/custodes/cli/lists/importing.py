@@ -71,7 +71,6 @@ __all__ = ["import_list"]
 @click.option("--dry-run", is_flag=True, help="Read the file and report; write nothing.")
 @click.option(
     "--against",
-    type=click.Path(path_type=Path),
     default=None,
     metavar="RUN",
     help="With --dry-run: count what these entries would match in a run.",
@@ -83,7 +82,7 @@ def import_list(
     list_id: str,
     map_: str | None,
     identity: Path | None,
-    against: Path | None,
+    against: str | None,
     config: str | None,
     *,
     dry_run: bool,
@@ -155,7 +154,7 @@ def summary(source: ListFile, report: ImportReport) -> str:
     return f"{kinds} ({report.skipped:,} repeats folded{passed})"
 
 
-def tried(site: Site, list_id: str, source: ListFile, against: Path | None, *, json_: bool) -> None:
+def tried(site: Site, list_id: str, source: ListFile, against: str | None, *, json_: bool) -> None:
     """Read, report, and write nothing."""
     contents, given = collect(source.entries())
     report = draft(list_id, contents, given, site.lists().objections_to(list_id, contents, given))

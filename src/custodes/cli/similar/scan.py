@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from custodes.cli.options import config_option, json_option, workers_option
+from custodes.cli.options import cluster_of, config_option, executor_options, json_option, workers_option
 from custodes.cli.scan import conduct, say
 from custodes.cli.similar.neighbours import Lines
 from custodes.config import Site, load_site
@@ -20,7 +20,7 @@ __all__ = ["scan"]
 
 
 @click.command("scan")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--vectors",
     default=None,
@@ -85,10 +85,11 @@ __all__ = ["scan"]
 )
 @click.option("--then", type=click.Choice(["bytes"]), default=None, help="Fetch the suspects and match their digests.")
 @workers_option
+@executor_options
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_option
 @json_option
-def scan(run: Path, config: str | None, **options: Any) -> int:
+def scan(run: str, config: str | None, **options: Any) -> int:
     """Search RUN for photos like those that are confirmed, and hand them to the authority, sealed, as suspects.
 
     Photos that were handed over before are not handed over again. A scan that stopped goes on when the same command is given again.
@@ -110,6 +111,7 @@ def scan(run: Path, config: str | None, **options: Any) -> int:
         ),
         fetch=options["then"] == "bytes",
         workers=options["workers"],
+        cluster=cluster_of(options["executor"], options["address"], options["workers"]),
     )
     told = (lambda _: None) if options["quiet"] else Lines().tell
     report = conduct(prepare_similar(site, request, told), quiet=options["quiet"])

@@ -30,7 +30,7 @@ CLASSES = (Meaning.CSAM, Meaning.EXPLOITATIVE, Meaning.NCII)
 
 
 @click.command("teach")
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run")
 @click.option(
     "--vectors",
     default=None,
@@ -74,7 +74,7 @@ CLASSES = (Meaning.CSAM, Meaning.EXPLOITATIVE, Meaning.NCII)
 @config_option
 @json_option
 def teach_command(
-    run: Path,
+    run: str,
     vectors: str | None,
     model: str,
     out: Path,

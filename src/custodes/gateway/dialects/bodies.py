@@ -137,7 +137,7 @@ async def visited(request: web.Request, user: str = "") -> Caller:
 
 async def entered(request: web.Request, user: str, asked: Asked) -> Caller:
     """Who asks for something to be made or judged. The answer's ``x-request-id`` is the name that the ledger knows this request by. Raises DeniedError."""
-    caller = await request[DOOR].people.caller(request[_KEY], user, request_name(request, asked))
+    caller = await request[DOOR].people.caller(request[_KEY], user, request_name(request, asked), asked.count)
     request[WARNED] = caller.warned
     if caller.request.isascii() and caller.request.isprintable() and 0 < len(caller.request) <= 128:
         request[REQUEST_ID] = caller.request

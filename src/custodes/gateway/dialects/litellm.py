@@ -145,11 +145,12 @@ def _wanted(body: bytes) -> _Wanted:
             screened.append(Text(TextRole.OTHER, value, where))
     if len(pictures) > PICTURES_MAX:
         raise DeniedError(Denial.TOO_LARGE, "more pictures than are looked at", field="images")
+    stage = Stage.INPUT if found.input_type == "request" else Stage.OUTPUT
     asked = Asked(
         tuple(screened),
         tuple(Picture(PictureRole.REFERENCE, _read(value), f"images[{at}]") for at, value in enumerate(pictures)),
+        count=len(pictures) if stage is Stage.OUTPUT else 0,
     )
-    stage = Stage.INPUT if found.input_type == "request" else Stage.OUTPUT
     user = next((each for name in _USERS if isinstance(each := (found.request_data or {}).get(name), str) and each), "")
     return _Wanted(stage, texts, tuple(found.images or ()), tuple(pictures), asked, user)
 

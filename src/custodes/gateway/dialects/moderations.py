@@ -63,7 +63,8 @@ async def moderated(request: web.Request) -> web.Response:
     known(request, bearer(request))
     asked = _asked(await whole(request))
     door = request[DOOR]
-    together = Asked(tuple(t for each in asked for t in each.texts), tuple(p for each in asked for p in each.pictures))
+    texts, pictures = (t for each in asked for t in each.texts), (p for each in asked for p in each.pictures)
+    together = Asked(tuple(texts), tuple(pictures), count=0)
     caller = await entered(request, "", together)
     results = [_result(await door.guard.judge(caller, each), each) for each in asked]
     return said({"id": f"modr-{request[REQUEST_ID]}", "model": MODEL, "results": results})

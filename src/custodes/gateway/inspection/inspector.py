@@ -2,10 +2,10 @@
 
 Promises, in this order:
 
-1. Lists first and alone. What they know is shown to no detector, is not written again, and is not released.
+1. Lists first and alone. What they know is shown to no detector, goes no further, and is not released.
 2. What could not be seen whole (a frame too many, a byte too few, an unknown format) is ``unreadable``, and is not released.
-3. Only what this package wrote is released: the pixels in a new file. That file is judged as if a stranger had sent it, by lists, and by detectors, which
-   are shown nothing else. So what is judged is what leaves.
+3. Only what this package wrote is released: the pixels in a new file. Digests, the file and what detectors are shown are made of the same pixels, decoded
+   once. Then a decoder that never sees a stranger's bytes reads that file: lists judge it too, and it must be the picture that detectors were shown.
 4. A check that cannot do its work raises. It never says that there was nothing.
 
 What follows from facts is for ``rules``; that a raised error withholds, for ``guard``. All parsing of images is done in the jail.
@@ -41,6 +41,11 @@ LIMITS: Final = ImageLimits(pixels_max=25_000_000, frame_pixels_max=100_000_000)
 """A generator's pictures are smaller than the web's greatest, and more is held of each while it is written."""
 
 FLOOR: Final = 0.2
+
+_CUT_SHORT: Final = (Reason.DECODE_MEMORY, Reason.DECODE_TIMEOUT, Reason.DECODER_DIED)
+_WORDS: Final = 4  # of 64 bits, of a PDQ code
+_QUALITY_MIN: Final = 50  # below it a code says little of a picture
+_DRIFT_MAX: Final = 31  # bits, as lists are searched
 
 
 class FaceMatcher(Protocol):
@@ -123,28 +128,32 @@ class _Look:
         if not content:
             return Looked((self._fact("unreadable", "decoder"),), self.stage)
         # 1. Lists first and alone.
-        first = await self.decoders.do(Content(content), Task.JUDGE)
+        first = await self._seen(Content(content))
         if known := await self._known(first):
             return self._withheld(known, first)
         # 2. Seen whole, or not at all.
-        if first.viewed.examined.reason is not Reason.FULL:
+        if first.viewed.examined.reason is not Reason.FULL or not first.viewed.written or not first.viewed.views:
             return self._unreadable(first)
-        return await self._judged(content, first)
+        return await self._judged(first)
 
-    async def _judged(self, content: bytes, first: Answer) -> Looked:
-        # 3. Written again, and what was written judged like the work of a stranger.
-        copy = (await self.decoders.do(Content(content), Task.WRITE)).viewed
-        if not copy.written:
-            return self._unreadable(first)
-        original = first.viewed.examined
-        second = await self.decoders.do(Content(copy.written), Task.SHOW)
+    async def _seen(self, content: Content) -> Answer:
+        """All of it from one look; where that could not be done, at least what lists are asked about."""
+        first = await self.decoders.do(content, Task.WRITE)
+        if first.viewed.examined.reason in _CUT_SHORT:
+            return await self.decoders.do(content, Task.JUDGE)
+        return first
+
+    async def _judged(self, first: Answer) -> Looked:
+        # 3. What was written, judged like the work of a stranger; and the same picture, since detectors are shown the pixels that it was made of.
+        seen = first.viewed
+        second = await self.decoders.do(Content(seen.written), Task.CONFIRM)
         if known := await self._known(second):
             return self._withheld(known, first)
-        if not _is_the_same(original, copy, second.viewed):
+        if not await asyncio.to_thread(_is_the_same, seen, second.viewed.examined):
             return self._unreadable(first)
-        facts = await self._detected(second.viewed, original)
-        released = await self._stamped(copy, second) if self.stage is Stage.OUTPUT else copy.written
-        return Looked(facts, self.stage, released, copy.form, first.exact[2])
+        facts = await self._detected(seen, second.viewed.examined)
+        released = await self._stamped(seen, second) if self.stage is Stage.OUTPUT else seen.written
+        return Looked(facts, self.stage, released, seen.form, first.exact[2])
 
     # -- lists
 
@@ -168,8 +177,8 @@ class _Look:
 
     # -- detectors
 
-    async def _detected(self, viewed: Viewed, original: Examined) -> tuple[Fact, ...]:
-        shown = _squares(viewed.views, self.equipment.recipes)
+    async def _detected(self, seen: Viewed, copy: Examined) -> tuple[Fact, ...]:
+        shown = _squares(seen.views, self.equipment.recipes)
         facts, highest = [], 0.0
         for detector, squares in zip(self.equipment.detectors, shown, strict=False):
             score = await detector.score(squares)
@@ -178,7 +187,7 @@ class _Look:
             highest = max(highest, score)
             facts.append(self._fact(detector.fact, detector.name, score))
         if highest >= self.equipment.floor:
-            facts += await self._persons([*original.pdq, *viewed.examined.pdq], shown[-1])
+            facts += await self._persons([*seen.examined.pdq, *copy.pdq], shown[-1])
         return tuple(facts)
 
     async def _persons(self, codes: Sequence[Pdq], squares: Sequence[Pixels]) -> Iterable[Fact]:
@@ -197,7 +206,7 @@ class _Look:
         if self.equipment.stamp is None:
             return copy.written
         stamped = await self.equipment.stamp.stamped(copy.written, copy.form)
-        again = (await self.decoders.do(Content(stamped), Task.JUDGE)).viewed.examined
+        again = (await self.decoders.do(Content(stamped), Task.CONFIRM)).viewed.examined
         if again != judged.viewed.examined:
             raise WorldError("the stamp changed the picture")
         return stamped
@@ -206,15 +215,18 @@ class _Look:
         return Fact(name, self.stage, by, score, self.where)
 
 
-def _is_the_same(original: Examined, copy: Viewed, second: Viewed) -> bool:
-    """Whether the copy is whole, of the original's size, and of the format that it is said to be."""
-    seen = second.examined
-    return (
-        seen.reason is Reason.FULL
-        and (seen.width, seen.height) == (original.width, original.height)
-        and seen.format == copy.form
-        and bool(second.views)
-    )
+def _is_the_same(seen: Viewed, copy: Examined) -> bool:
+    """Whether the copy is whole, of the original's size, of the format that it is said to be, and by every digest that says anything the same picture."""
+    original = seen.examined
+    if copy.reason is not Reason.FULL or (copy.width, copy.height, copy.format) != (
+        original.width,
+        original.height,
+        seen.form,
+    ):
+        return False
+    held = np.frombuffer(b"".join(code.code for code in copy.pdq), np.uint64).reshape(-1, _WORDS)
+    told = [code.code for code in original.pdq if code.quality >= _QUALITY_MIN]
+    return all(int(np.bitwise_count(held ^ np.frombuffer(code, np.uint64)).sum(1).min()) <= _DRIFT_MAX for code in told)
 
 
 def _squares(views: Sequence[bytes], recipes: Sequence[Recipe]) -> list[list[Pixels]]:

@@ -1,4 +1,4 @@
-"""What a ledger keeps, and what it promises whoever writes it: SQLite now, a server's database where several machines share one.
+"""What a ledger keeps, and what it promises whoever writes it: SQLite, or PostgreSQL where several machines share one.
 
 Promises, of every ledger: what a call returned from is durable, whatever is killed next; one step is whole or not at all; two requests with one name
 have one strike; a fault raises StorageError and nothing is half done. It is told no prompt, no image, no digest of one, and no name that a client gave.
@@ -25,6 +25,8 @@ __all__ = [
     "Consequence",
     "Count",
     "Decision",
+    "Entered",
+    "Entry",
     "Ladder",
     "Ledger",
     "Noted",
@@ -62,7 +64,8 @@ class Ladder:
 class Noted:
     """One decision, to be written. ``name``: the same for all retries; a strike of that name since ``retried_since`` is this one's.
 
-    ``user``: a name made under the run key, or empty. ``ladders``: of the user, of the tenant. Times are milliseconds since 1970, UTC.
+    ``user``: a name made under the run key, or empty. ``ladders``: of the user, of the tenant. ``booking``: that the images are of.
+    Times are milliseconds since 1970, UTC.
     """
 
     at: int
@@ -77,11 +80,17 @@ class Noted:
     acknowledged: bool
     retried_since: int
     ladders: tuple[Ladder, Ladder]
+    booking: str = ""
 
     @property
     def stops(self) -> bool:
         """Whether something was refused or withheld."""
         return self.verdict.action in (Action.REFUSE, Action.WITHHOLD)
+
+    @property
+    def releases(self) -> bool:
+        """Whether an image may leave."""
+        return self.stage is Stage.OUTPUT and self.verdict.action is Action.ALLOW
 
     @property
     def refusal(self) -> bool:
@@ -121,6 +130,29 @@ class Standing:
     refusals: int = 0
     tenant_refusals: int = 0
     images_today: int = 0
+    images_booked: int = 0
+    """That may yet be released, by requests in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Somebody wants to be let in with a request. ``images``: that may come of it; ``booking``: a name that no other has, under which they are booked."""
+
+    asking: Asking
+    per_minute: int
+    images: int
+    images_per_day: int
+    booking: str
+    booked_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What came of it. ``hurried``: there were too many in a minute, and nothing else was looked at."""
+
+    standing: Standing = Standing()
+    hurried: bool = False
+    booked: bool = False
 
 
 class Outcome(StrEnum):
@@ -209,6 +241,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 class Ledger(Protocol):
     """Everything that is asked of it. Every method may raise StorageError."""
+
+    async def enter(self, entry: Entry) -> Entered:
+        """Count a request, and book its images: both for all gateways together. Who may not come in has nothing booked."""
+
+    def give_back(self, booking: str) -> None:
+        """What is left of a booking was not used. Nobody waits for that to be written: a booking that is not given back ends by itself."""
 
     async def note(self, noted: Noted) -> Consequence:
         """Write a decision and all that follows from it."""

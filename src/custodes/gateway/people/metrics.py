@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from custodes.gateway.people.ledger import FAULT, Consequence
 from custodes.gateway.vocabulary import Action, Stage, Verdict
@@ -60,6 +62,13 @@ class Metrics:
     def cancelled(self, requests: int) -> None:
         """So many were ended because of another."""
         self._cancelled.inc(requests)
+
+    def watch_withheld(self, unqueued: Callable[[], int]) -> None:
+        """Withheld images that are to be handed over and that the outbox has not yet. What waits in the outbox is told by `custodes handover status`."""
+        gauge = Gauge(
+            "custodes_gateway_withheld_unqueued", "Withheld images noted and not queued", registry=self._registry
+        )
+        gauge.set_function(unqueued)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -1,4 +1,4 @@
-"""The ledger's tables, step by step. A step that was released is never changed: another is added.
+"""The ledger's tables in SQLite, step by step. A step that was released is never changed: another is added.
 
 Promises that a database is brought to the newest version in whole steps, that one which a newer program wrote is left alone, and that a step which is
 not the one that was applied is noticed.
@@ -94,7 +94,23 @@ CREATE INDEX appeals_by_outcome ON appeals (outcome, at);
 
 _ACKNOWLEDGED: Final = "ALTER TABLE decisions ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0;"
 
-STEPS: Final[Sequence[str]] = (_FIRST, _APPEALS, _ACKNOWLEDGED)
+_BOOKINGS: Final = """
+CREATE TABLE bookings (
+    id TEXT PRIMARY KEY,
+    tenant TEXT NOT NULL,
+    images INTEGER NOT NULL,
+    until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX bookings_by_tenant ON bookings (tenant, until);
+CREATE INDEX bookings_by_end ON bookings (until);
+CREATE TABLE rates (
+    tenant TEXT PRIMARY KEY,
+    room REAL NOT NULL,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+STEPS: Final[Sequence[str]] = (_FIRST, _APPEALS, _ACKNOWLEDGED, _BOOKINGS)
 
 
 def migrate(database: apsw.Connection, steps: Sequence[str] = STEPS) -> None:

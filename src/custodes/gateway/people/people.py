@@ -19,21 +19,27 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from custodes.crypto.keys import RunKey
 from custodes.errors import StorageError
 from custodes.gateway.door import Denial, DeniedError
 from custodes.gateway.guard import Caller, RefusedError, UnableError
 from custodes.gateway.people.flights import Flights
-from custodes.gateway.people.ledger import Asking, Ledger, Noted, Standing
+from custodes.gateway.people.ledger import Asking, Entry, Ledger, Noted, Standing
 from custodes.gateway.people.metrics import Metrics
 from custodes.gateway.people.settings import DAY_MS, PeopleSettings, TenantSettings, ladders
-from custodes.gateway.vocabulary import Fact, Grade, Stage, Verdict
+from custodes.gateway.vocabulary import Action, Fact, Grade, Stage, Verdict
 from custodes.serving.rate import Rate
 
 __all__ = ["Means", "People", "name_of"]
 
+T = TypeVar("T")
+LEDGER_S: Final = 10.0
+"""After so long without an answer of the ledger nobody is let in."""
+_BOOKED_MS: Final = 3_600_000
+"""A gateway that is killed gives nothing back: what it had booked is free after so long."""
+_IN_FLIGHT_S: Final = 30
 _NAME_HEX: Final = 32
 _VISITS_MIN: Final = 1_200
 _VISITS: Final = 20
@@ -68,11 +74,17 @@ class _Rated:
 
     def take(self) -> None:
         if not self._rate.take(1):
-            raise DeniedError(Denial.RATE, "too many requests in a minute", retry_after_s=self._wait_s)
+            raise self.hurried()
+
+    def hurried(self) -> DeniedError:
+        return DeniedError(Denial.RATE, "too many requests in a minute", retry_after_s=self._wait_s)
 
 
 class People:
-    """Of one gateway process. Limits of rate are of this process; all else is the ledger's, and so of all that share it."""
+    """Of one gateway process. What may be asked for, strikes and their consequences are the ledger's, and so of all that share it.
+
+    Of this process alone are: how often somebody may look how far a request is, how many wait for a delayed answer, and which requests a hard refusal ends.
+    """
 
     def __init__(self, ledger: Ledger, settings: PeopleSettings, means: Means) -> None:
         self._ledger, self._settings, self._means = ledger, settings, means
@@ -86,7 +98,8 @@ class People:
             for name, tenant in settings.tenants.items()
         }
         self._waiting: Counter[tuple[str, str]] = Counter()
-        self.flights = Flights()
+        self._booked: dict[str, int] = {}
+        self.flights = Flights(self._landed)
 
     # -- the door's Admitting
 
@@ -94,21 +107,51 @@ class People:
         """The models that the tenant with this key is held to; none: to no list. Raises DeniedError."""
         return frozenset(self._tenant(key)[1].models)
 
-    async def caller(self, key: str, user: str, request: str) -> Caller:
-        """1. Whose key. 2. Not too many. 3. Not suspended, and images left. 4. Later, who was refused often. Raises DeniedError, UnableError."""
+    async def caller(self, key: str, user: str, request: str, images: int = 1) -> Caller:
+        """1. Whose key. 2. Not too many. 3. Not suspended, and images left. 4. Later, who was refused often. Raises DeniedError, UnableError.
+
+        Who comes in has so many images booked until the request has landed: they are nobody else's meanwhile.
+        """
         name, tenant = self._tenant(key)  # 1
-        self._rates[name].take()  # 2
-        caller = Caller(name, self._user_name(name, tenant, user), self._request_name(name, user, request))
-        standing = await self._stands(caller)
-        self._may(standing)  # 3
-        self._has_left(tenant, standing)
-        if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
-            await self._delayed(caller, standing, delay_s)
-            standing = await self._stands(caller)
-            self._may(standing)
-            self._has_left(tenant, standing)
+        self._rates[name].take()  # 2, so that nobody keeps the ledger busy
+        names = self._user_name(name, tenant, user), self._request_name(name, user, request)
+        caller = Caller(name, *names, booking=secrets.token_hex(16))
+        self._booked[caller.booking] = images
+        try:
+            standing = await self._enters(caller, tenant, images)  # 2, 3
+            if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
+                await self._delayed(caller, standing, delay_s)
+                standing = await self._stands(caller)
+                self._may(standing)
+        except BaseException:
+            self._landed(caller.booking)
+            raise
         self.flights.enter(caller)
         return replace(caller, warned=standing.warned)
+
+    async def _enters(self, caller: Caller, tenant: TenantSettings, images: int) -> Standing:
+        """How the caller stands, who was counted, and whose images are booked. Raises DeniedError, UnableError."""
+        now = self._now()
+        entry = Entry(
+            asking=self._asking(caller, now),
+            per_minute=tenant.requests_per_minute,
+            images=images,
+            images_per_day=tenant.images_per_day,
+            booking=caller.booking,
+            booked_until=now + _BOOKED_MS,
+        )
+        entered = await self._answered(self._ledger.enter(entry))
+        if entered.hurried:
+            raise self._rates[caller.tenant].hurried()
+        self._may(entered.standing)
+        if not entered.booked:
+            self._has_left(tenant, entered.standing, images)
+        return entered.standing
+
+    def _landed(self, booking: str) -> None:
+        """The request is over. What of its booking was not released is given back."""
+        if self._booked.pop(booking, 0):
+            self._ledger.give_back(booking)
 
     async def visitor(self, key: str, user: str) -> Caller:
         """The steps 1 to 3, at another rate, and without images. Raises DeniedError, UnableError."""
@@ -125,15 +168,22 @@ class People:
 
     async def standing(self, caller: Caller) -> Standing:
         """How the caller stands. Raises StorageError."""
-        now = self._now()
+        return await self._ledger.standing(self._asking(caller, self._now()))
+
+    def _asking(self, caller: Caller, now: int) -> Asking:
         since = now - self._settings.probing.window_s * 1000
         strikes_since = now - self._settings.strikes.window_days * DAY_MS
-        return await self._ledger.standing(Asking(caller.tenant, caller.user, now, since, strikes_since))
+        return Asking(caller.tenant, caller.user, now, since, strikes_since)
 
     async def _stands(self, caller: Caller) -> Standing:
+        return await self._answered(self.standing(caller))
+
+    async def _answered(self, asked: Awaitable[T]) -> T:
+        """What the ledger says, if it says it in time. Raises UnableError."""
         try:
-            return await self.standing(caller)
-        except StorageError as error:
+            async with asyncio.timeout(LEDGER_S):
+                return await asked
+        except (StorageError, TimeoutError) as error:
             raise UnableError("the ledger") from error
 
     def _tenant(self, key: str) -> tuple[str, TenantSettings]:
@@ -165,10 +215,14 @@ class People:
                 Denial.SUSPENDED, f"suspended until {until}: a refusal can be appealed against by its request id"
             )
 
-    def _has_left(self, tenant: TenantSettings, standing: Standing) -> None:
-        if standing.images_today >= tenant.images_per_day:
+    def _has_left(self, tenant: TenantSettings, standing: Standing, images: int) -> None:
+        """Say why there is none: they are used up, or may be by what is in flight."""
+        if standing.images_today + images > tenant.images_per_day:
             wait_s = math.ceil((DAY_MS - self._now() % DAY_MS) / 1000)
             raise DeniedError(Denial.RATE, "no images are left for today (UTC)", retry_after_s=wait_s)
+        raise DeniedError(
+            Denial.RATE, "the images that are left are asked for by other requests", retry_after_s=_IN_FLIGHT_S
+        )
 
     async def _delayed(self, caller: Caller, standing: Standing, delay_s: float) -> None:
         """Wait; or come later, where enough do already, since who waits holds a place."""
@@ -210,8 +264,11 @@ class People:
                 acknowledged=acknowledged,
                 retried_since=now - self._settings.strikes.retry_window_s * 1000,
                 ladders=self._ladders,
+                booking=caller.booking,
             )
         )
+        if stage is Stage.OUTPUT and verdict.action is Action.ALLOW and self._booked.get(caller.booking):
+            self._booked[caller.booking] -= 1
         self._means.metrics.decided(stage, verdict, consequence)  # 2
         if verdict.grade is Grade.HARD and verdict.strikes:  # 3
             self._means.metrics.cancelled(self.flights.end_siblings(caller, verdict))

@@ -27,11 +27,12 @@ from custodes.handover.cybertipline.withheld import IpCapture, ReportedUser, Wit
 from custodes.handover.cybertipline.wording import FILE_KINDS, statement
 from custodes.handover.incident import Incident
 
-__all__ = ["FILE_BYTES_MAX", "File", "Submission", "details_xml", "submission_of", "withheld_xml"]
+__all__ = ["ANY_REPORT", "FILE_BYTES_MAX", "File", "Submission", "details_xml", "submission_of", "withheld_xml"]
 
 FILE_BYTES_MAX: Final = 15 << 20
 """Of an uploaded file, so that it fits into an item of the outbox. NCMEC has no bound."""
-_ANY_REPORT: Final = ("1", "0" * 32)
+ANY_REPORT: Final = ("1", "0" * 32)
+"""In place of numbers that NCMEC has not given yet: of a report and a file."""
 _OTHERS_MAX: Final = 20
 _OTHER_CHARS_MAX: Final = 3000
 
@@ -67,7 +68,7 @@ def submission_of(of: Incident | Withheld, settings: CyberTiplineSettings, now: 
     if file is None:
         return Submission(report)
     _check_file(of, file)
-    details_xml(of, *_ANY_REPORT, now)
+    details_xml(of, *ANY_REPORT, now)
     return Submission(
         report, (File(file.content, lambda report_id, file_id: details_xml(of, report_id, file_id, now)),)
     )

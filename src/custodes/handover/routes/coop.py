@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from custodes.errors import AuthorityError
+from custodes.errors import AuthorityError, InputError
+from custodes.handover.cybertipline.withheld import Withheld
 from custodes.handover.delivery import Delivered, Ended, Later, Progress, key_of
 from custodes.handover.finding import Match
-from custodes.handover.incident import Incident
+from custodes.handover.incident import Incident, Place
 from custodes.handover.index_page import defanged, visible
+from custodes.handover.parcel import Handed, Takes
 from custodes.handover.routes.sending import check_real, name_of, not_delivered, opened, plain_json
 from custodes.handover.routes.settings import CoopSettings, CoopValue
 from custodes.handover.words import Environment
@@ -32,6 +34,7 @@ _LINES_MAX: Final = 200
 class Coop:
     """One Coop, with one item type. Without ``caller``: for checks and previews."""
 
+    takes: ClassVar[Takes] = "facts"
     settings: CoopSettings
     caller: Caller | None
     name: str = "coop"
@@ -41,22 +44,23 @@ class Coop:
         """Which Coop it is."""
         return self.settings.environment
 
-    def check(self, incident: Incident) -> None:
-        """Raises InputError for a demonstration where it would be taken for real."""
-        check_real(incident, self.environment)
+    def check(self, of: Handed) -> None:
+        """Raises InputError for a demonstration where it would be taken for real, and for what nothing is known of."""
+        check_real(of, self.environment)
+        _known(of)
 
-    def preview(self, incident: Incident, now: datetime) -> str:  # noqa: ARG002
+    def preview(self, of: Handed, now: datetime) -> str:  # noqa: ARG002
         """The request, without the API key."""
-        self.check(incident)
-        body = self._body(incident, name_of(key_of(self, incident.id))).decode()
+        self.check(of)
+        body = self._body(of, name_of(key_of(self, of.id))).decode()
         return f"POST {self.settings.url.rstrip('/')}{_ITEMS}\nContent-Type: application/json\n\n{body}"
 
-    async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:  # noqa: ARG002
+    async def deliver(self, of: Handed, key: str, progress: Progress) -> Ended:  # noqa: ARG002
         """Submit it. Coop gives no number: an item has ours, the same each time, so that another attempt is the same item."""
-        self.check(incident)
+        self.check(of)
         item, caller = name_of(key), opened(self.caller)
         try:
-            answer = await caller.exchange("POST", _ITEMS, self._body(incident, item), "application/json")
+            answer = await caller.exchange("POST", _ITEMS, self._body(of, item), "application/json")
         except AuthorityError:
             return Later("no-answer")
         requests = (f"items {answer.status}",)
@@ -67,16 +71,36 @@ class Coop:
         if self.caller is not None:
             await self.caller.close()
 
-    def _body(self, incident: Incident, item: str) -> bytes:
-        data = {field: self._value(incident, what) for field, what in self.settings.fields.items()}
+    def _body(self, of: Handed, item: str) -> bytes:
+        known = _known(of)
+        data = {field: self._value(known, what) for field, what in self.settings.fields.items()}
         return plain_json({"items": [{"id": item, "typeId": self.settings.item_type, "data": data}]})
 
-    def _value(self, incident: Incident, what: CoopValue) -> Any:
-        return self.environment if what == "environment" else _VALUES[what](incident)
+    def _value(self, of: _Known, what: CoopValue) -> Any:
+        return self.environment if what == "environment" else _VALUES[what](of)
 
 
-def _links(incident: Incident) -> str:
-    return _lines(defanged(visible(link)) for place in incident.places for link in (place.url, place.final_url) if link)
+@dataclass(frozen=True)
+class _Known:
+    """What reviewers can be told of an incident, or of what a gateway withheld: that has no place, and ``sources`` is the gateway's service."""
+
+    of: Incident | Withheld
+    rule: str
+    places: tuple[Place, ...]
+    sources: tuple[str, ...]
+
+
+def _known(of: Handed) -> _Known:
+    """Raises InputError for what lay sealed, with nothing noted beside it."""
+    if isinstance(of, Incident):
+        return _Known(of, of.rule, of.places, tuple(place.dataset for place in of.places))
+    if of.told is None:
+        raise InputError("it lay sealed, and nothing is known of it here: there is nothing to tell a reviewer")
+    return _Known(of.told, of.rule, (), (of.told.service,))
+
+
+def _links(known: _Known) -> str:
+    return _lines(defanged(visible(link)) for place in known.places for link in (place.url, place.final_url) if link)
 
 
 def _match(match: Match) -> str:
@@ -91,15 +115,15 @@ def _lines(texts: Iterable[str]) -> str:
     return "\n".join([*lines[:_LINES_MAX], *([f"- and {more:,} more"] if more > 0 else [])])
 
 
-_VALUES: Final[dict[CoopValue, Callable[[Incident], str | int | bool]]] = {
-    "incident": lambda of: of.id,
-    "decision": lambda of: of.decision,
-    "rule": lambda of: of.rule,
-    "meaning": lambda of: of.meaning,
-    "exact": lambda of: of.exact,
-    "found_at": lambda of: of.found_at,
-    "places": lambda of: len(of.places),
-    "datasets": lambda of: _lines(defanged(visible(place.dataset)) for place in of.places),
+_VALUES: Final[dict[CoopValue, Callable[[_Known], str | int | bool]]] = {
+    "incident": lambda known: known.of.id,
+    "decision": lambda known: known.of.decision,
+    "rule": lambda known: known.rule,
+    "meaning": lambda known: known.of.meaning,
+    "exact": lambda known: known.of.exact,
+    "found_at": lambda known: known.of.found_at,
+    "places": lambda known: len(known.places),
+    "datasets": lambda known: _lines(defanged(visible(source)) for source in known.sources),
     "links": _links,
-    "matches": lambda of: _lines(map(_match, of.matches)),
+    "matches": lambda known: _lines(map(_match, known.of.matches)),
 }

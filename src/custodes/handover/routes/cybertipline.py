@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import ClassVar, Final
 
-from custodes.errors import AuthorityError
+from custodes.errors import AuthorityError, InputError
 from custodes.handover.cybertipline import filing
 from custodes.handover.cybertipline.client import CyberTipline
 from custodes.handover.cybertipline.filing import Filing
-from custodes.handover.cybertipline.gateway import submission_of
-from custodes.handover.cybertipline.report import report_xml
+from custodes.handover.cybertipline.gateway import ANY_REPORT, Submission, submission_of
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.delivery import Dead, Delivered, Ended, Later, Progress
 from custodes.handover.incident import Incident
+from custodes.handover.parcel import Handed, Takes
 from custodes.handover.routes.sending import opened
 from custodes.handover.words import Environment
 
@@ -28,6 +28,7 @@ _ADDED: Final = "files differ"
 class CyberTiplineRoute:
     """One environment of the service. Without ``service``: for checks and previews."""
 
+    takes: ClassVar[Takes] = "file"
     settings: CyberTiplineSettings
     service: CyberTipline | None
     clock: Callable[[], datetime]
@@ -38,19 +39,30 @@ class CyberTiplineRoute:
         """NCMEC's: reports of one are unknown to the other."""
         return self.settings.environment
 
-    def check(self, incident: Incident) -> None:
+    def check(self, of: Handed) -> None:
         """Raises InputError for what NCMEC could not act on, or would refuse."""
-        report_xml(incident, self.settings, self.clock())
+        self._submission(of, self.clock())
 
-    def preview(self, incident: Incident, now: datetime) -> str:
-        """The report, byte for byte."""
-        return report_xml(incident, self.settings, now).decode()
+    def preview(self, of: Handed, now: datetime) -> str:
+        """The report, byte for byte, and what is said of a file that is uploaded; of the file itself its length."""
+        submission = self._submission(of, now)
+        files = (f"{each.details(*ANY_REPORT).decode()}\n{len(each.content):,} bytes" for each in submission.files)
+        return "\n".join([submission.report.decode(), *files])
 
-    async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:  # noqa: ARG002
+    def _submission(self, of: Handed, now: datetime) -> Submission:
+        told = of if isinstance(of, Incident) else of.told
+        if told is None:
+            raise InputError(
+                "the image lay sealed to the authority, and cannot be opened here: NCMEC is given reports, and no sealed files",
+                hint="with [gateway.evidence] hand_over = true the gateway notes what a report needs; hand the sealed file over by another route",
+            )
+        return submission_of(told, self.settings, now)
+
+    async def deliver(self, of: Handed, key: str, progress: Progress) -> Ended:  # noqa: ARG002
         """File it, or go on. NCMEC knows no key; that it is filed once is what ``filing`` is for."""
         service = opened(self.service)
         try:
-            ended = await Filing(service, progress, lambda now: submission_of(incident, self.settings, now)).run()
+            ended = await Filing(service, progress, lambda now: self._submission(of, now)).run()
         except AuthorityError:  # this machine's clock cannot be believed
             return Later("clock-ahead", account=True)
         return _ended(ended)

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 from custodes.crypto.keys import VerifierKey
 from custodes.crypto.seal import Recipient
 from custodes.durable import make_folder, replace_file
+from custodes.errors import InputError
 from custodes.handover.delivery import Delivered, Ended, Progress, key_of
 from custodes.handover.incident import Incident
 from custodes.handover.index_page import visible
 from custodes.handover.package import how_to_verify, save_package
+from custodes.handover.parcel import Handed, Parcel, Takes
 from custodes.handover.routes.addresses import (
     ENVELOPE_SUFFIX,
     SEALED_SUFFIX,
@@ -27,6 +29,7 @@ from custodes.handover.routes.addresses import (
     save_addresses,
     sealed_addresses,
 )
+from custodes.handover.routes.enclosed import check_enclosed, enclosed, how_to_verify_withheld, save_enclosed
 from custodes.handover.routes.sending import Sender, check_real, name_of, packed, plain_json
 from custodes.handover.routes.settings import HotlineSettings
 from custodes.handover.words import Environment, text_of
@@ -34,12 +37,18 @@ from custodes.handover.words import Environment, text_of
 __all__ = ["COVER_SUFFIX", "Hotline"]
 
 COVER_SUFFIX: Final = ".txt"
+_NO_IMAGE: Final = "values with lists of authorities. No person viewed what was found, and no image is enclosed."
+_WITHHELD: Final = (
+    "Enclosed, sealed for you: AN IMAGE that an automatic check withheld at an image generator, with what is known of it.",
+    "No person viewed it, and nobody but you can open it. Open it only where the law lets you hold such an image.",
+)
 
 
 @dataclass(frozen=True, repr=False)
 class Hotline:
     """One receiver. ``folder``: where its files are written."""
 
+    takes: ClassVar[Takes] = "sealed"
     name: str
     settings: HotlineSettings
     recipients: Sequence[Recipient]
@@ -51,28 +60,34 @@ class Hotline:
         """Whether it is meant."""
         return self.settings.environment
 
-    def check(self, incident: Incident) -> None:
+    def check(self, of: Handed) -> None:
         """Raises InputError for a demonstration where it would be taken for real, and for what has no address where addresses are all there is."""
-        check_real(incident, self.environment)
+        if isinstance(of, Parcel):
+            self._check_withheld(of)
+            return
+        check_real(of, self.environment)
         if self.settings.form == "addresses":
-            addresses_of(incident)
+            addresses_of(of)
 
-    def preview(self, incident: Incident, now: datetime) -> str:
-        """The cover sheet, and what would be sealed, open."""
-        self.check(incident)
-        cover = self._cover(name_of(key_of(self, incident.id)), now)
+    def preview(self, of: Handed, now: datetime) -> str:
+        """The cover sheet, and what would be sealed, open; of what is sealed already its length."""
+        self.check(of)
+        name = name_of(key_of(self, of.id))
+        if isinstance(of, Parcel):
+            return f"{self._cover_of_withheld(name, now)}\na withheld image, sealed: {len(of.sealed):,} bytes"
         to = "\n".join(f"sealed to {recipient}:" for recipient in self.recipients)
-        return f"{cover}\n{to}\n{self._plain(incident, now)}"
+        return f"{self._cover(name, now)}\n{to}\n{self._plain(of, now)}"
 
-    async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:  # noqa: ARG002
+    async def deliver(self, of: Handed, key: str, progress: Progress) -> Ended:  # noqa: ARG002
         """Write the files. The receipt is their name, until the receiver gives a number."""
-        self.check(incident)
+        self.check(of)
         name = name_of(key)
         cover = self.folder / f"{name}{COVER_SUFFIX}"
         if not cover.exists():
             make_folder(self.folder)
-            self._seal(incident, name)
-            replace_file(cover, self._cover(name, self.sender.clock()).encode())
+            self._seal(of, name)
+            made = self._cover_of_withheld if isinstance(of, Parcel) else self._cover
+            replace_file(cover, made(name, self.sender.clock()).encode())
         return Delivered(name)
 
     async def close(self) -> None:
@@ -83,18 +98,33 @@ class Hotline:
             return addresses_text(incident, self.environment, self.sender, now)
         return plain_json(incident).decode()
 
-    def _seal(self, incident: Incident, name: str) -> None:
+    def _check_withheld(self, parcel: Parcel) -> None:
+        check_enclosed(parcel, self.environment)
         if self.settings.form == "addresses":
-            save_addresses(
-                sealed_addresses(incident, self.recipients, self.environment, self.sender), self.folder, name
+            raise InputError(
+                "what a gateway withheld has no address", hint='hand it over with form = "package", or by another route'
             )
+
+    def _seal(self, of: Handed, name: str) -> None:
+        if isinstance(of, Parcel):
+            save_enclosed(enclosed(of, self.environment, self.sender), self.folder, name)
+        elif self.settings.form == "addresses":
+            save_addresses(sealed_addresses(of, self.recipients, self.environment, self.sender), self.folder, name)
         else:
-            save_package(packed(incident, self.recipients, self.environment, self.sender), self.folder, name)
+            save_package(packed(of, self.recipients, self.environment, self.sender), self.folder, name)
 
     def _cover(self, name: str, now: datetime) -> str:
-        reporter, addresses = self.sender.reporter, self.settings.form == "addresses"
-        test = self.environment == "test"
+        addresses = self.settings.form == "addresses"
+        what = "Internet addresses" if addresses else "a finding"
+        first = f"Enclosed, sealed for you: {what} from a dataset, by automatic comparison of hash"
         verify = how_to_verify_addresses if addresses else how_to_verify
+        return self._sheet(name, now, (first, _NO_IMAGE), verify(self.sender.key.verifier))
+
+    def _cover_of_withheld(self, name: str, now: datetime) -> str:
+        return self._sheet(name, now, _WITHHELD, how_to_verify_withheld(self.sender.key.verifier))
+
+    def _sheet(self, name: str, now: datetime, what: tuple[str, str], verify: str) -> str:
+        reporter, test = self.sender.reporter, self.environment == "test"
         lines = [
             *(["THIS IS A TEST. IT REPORTS NOTHING.", ""] if test else []),
             f"To:          {visible(self.settings.title)}",
@@ -104,13 +134,12 @@ class Hotline:
             f"Reference:   {name}",
             f"Environment: {self.environment}",
             "",
-            f"Enclosed, sealed for you: {'Internet addresses' if addresses else 'a finding'} from a dataset, by automatic comparison of hash",
-            "values with lists of authorities. No person viewed what was found, and no image is enclosed.",
+            *what,
             "",
             "Please answer to the contact above with this reference, and with your own number.",
             "",
             "How to open and verify it (NAME is the reference):",
-            verify(self.sender.key.verifier),
+            verify,
         ]
         return "".join(f"{line}\n" for line in lines)
 

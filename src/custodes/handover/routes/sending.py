@@ -21,6 +21,7 @@ from custodes.errors import ConfigError, InputError, InternalError
 from custodes.handover.delivery import Dead, Later
 from custodes.handover.incident import Incident
 from custodes.handover.package import About, ListVersion, Package, Reporter, make_packages
+from custodes.handover.parcel import Handed
 from custodes.handover.routes.settings import CoopSettings, WebhookSettings
 from custodes.handover.words import Environment, check_receipt, text_of
 from custodes.services.calls import Answer, Caller
@@ -74,7 +75,7 @@ def opened(service: Service | None) -> Service:
     return service
 
 
-def check_real(incident: Incident, environment: Environment) -> None:
+def check_real(incident: Handed, environment: Environment) -> None:
     """Raises InputError for what was made up, where it would be taken for real."""
     if incident.demo and environment == "production":
         raise InputError("a demonstration is never handed over as real", hint='use environment = "test"')

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,8 +21,10 @@ from custodes.crypto.seal import Recipient
 from custodes.errors import AuthorityError, InputError
 from custodes.handover.delivery import Delivered, Ended, Later, Progress, key_of
 from custodes.handover.incident import Incident
-from custodes.handover.package import Reporter
+from custodes.handover.package import Package, Reporter
+from custodes.handover.parcel import Handed, Parcel, Takes
 from custodes.handover.receipts import Receipt
+from custodes.handover.routes.enclosed import check_enclosed, enclosed
 from custodes.handover.routes.sending import Sender, check_real, not_delivered, opened, packed, plain_json
 from custodes.handover.routes.settings import WebhookSettings
 from custodes.handover.words import Environment, check_receipt
@@ -43,7 +45,7 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Post(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is signed: the incident itself, or a package of it."""
+    """What is signed: the incident itself, or a package of it; of a withheld image always the sealed file, whose envelope is of another payload type."""
 
     format: Literal["custodes-post/1"] = "custodes-post/1"
     key: str
@@ -60,6 +62,7 @@ class Post(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Webhook:
     """One receiver. Without ``caller``: for checks and previews. ``recipients``: to whom incidents are sealed, if to anybody."""
 
+    takes: ClassVar[Takes] = "sealed"
     name: str
     settings: WebhookSettings
     caller: Caller | None
@@ -71,14 +74,17 @@ class Webhook:
         """The receiver's."""
         return self.settings.environment
 
-    def check(self, incident: Incident) -> None:
+    def check(self, of: Handed) -> None:
         """Raises InputError for a demonstration where it would be taken for real."""
-        check_real(incident, self.environment)
+        if isinstance(of, Parcel):
+            check_enclosed(of, self.environment)
+        else:
+            check_real(of, self.environment)
 
-    def preview(self, incident: Incident, now: datetime) -> str:  # noqa: ARG002
-        """The request and what is signed. What would be sealed is shown open."""
-        self.check(incident)
-        key = key_of(self, incident.id)
+    def preview(self, of: Handed, now: datetime) -> str:  # noqa: ARG002
+        """The request and what is signed. What would be sealed is shown open; what is sealed already, by its length."""
+        self.check(of)
+        key = key_of(self, of.id)
         lines = [
             f"POST {self.settings.url}",
             f'Idempotency-Key: "{key}"',
@@ -86,16 +92,18 @@ class Webhook:
             "",
         ]
         lines.append(f"signed by {self.sender.key.verifier}:")
+        if isinstance(of, Parcel):
+            return "\n".join([*lines, f"a withheld image, sealed: {len(of.sealed):,} bytes"])
         lines += [f"its incident sealed to {recipient}" for recipient in self.recipients]
-        return "\n".join([*lines, plain_json(self._post(key, incident=incident)).decode()])
+        return "\n".join([*lines, plain_json(self._post(key, incident=of)).decode()])
 
-    async def deliver(self, incident: Incident, key: str, progress: Progress) -> Ended:
+    async def deliver(self, of: Handed, key: str, progress: Progress) -> Ended:
         """Post it, once."""
-        self.check(incident)
+        self.check(of)
         if not _KEY.fullmatch(key):
             raise InputError("the key of this delivery does not fit into a header")
         try:
-            answer = await self._posted(self._body(incident, key), key)
+            answer = await self._posted(self._body(of, key), key)
         except AuthorityError:  # it may have been received
             return Later("no-answer")
         requests = (f"post {answer.status}",)
@@ -109,13 +117,17 @@ class Webhook:
     async def close(self) -> None:
         """Nothing stays open between deliveries."""
 
-    def _body(self, incident: Incident, key: str) -> bytes:
-        if not self.recipients:
-            post = self._post(key, incident=incident)
-        else:
-            package = packed(incident, self.recipients, self.environment, self.sender)
-            post = self._post(key, package=Sealed(sealed=package.sealed, envelope=package.envelope))
+    def _body(self, of: Handed, key: str) -> bytes:
+        post = self._post(key, incident=of) if (package := self._package(of)) is None else self._sealed(key, package)
         return sign(PAYLOAD_TYPE, plain_json(post), self.sender.key)
+
+    def _package(self, of: Handed) -> Package | None:
+        if isinstance(of, Parcel):
+            return enclosed(of, self.environment, self.sender)
+        return packed(of, self.recipients, self.environment, self.sender) if self.recipients else None
+
+    def _sealed(self, key: str, package: Package) -> Post:
+        return self._post(key, package=Sealed(sealed=package.sealed, envelope=package.envelope))
 
     def _post(self, key: str, **content: Any) -> Post:
         return Post(key=key, environment=self.environment, reporter=self.sender.reporter, **content)

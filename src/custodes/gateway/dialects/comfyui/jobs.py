@@ -145,6 +145,7 @@ class Jobs:
             self._remember(job)
             opened.pop_all()
         job.task = asyncio.create_task(self._followed(job, door, socket))
+        door.people.flights.goes_on(passage.caller, job.task)
         job.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return job
 

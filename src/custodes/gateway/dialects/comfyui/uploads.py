@@ -51,7 +51,7 @@ class Wanted:
     def asked(self) -> Asked:
         """What is judged of it before it goes anywhere."""
         role = PictureRole.MASK if self.original else PictureRole.INIT
-        return Asked(pictures=(Picture(role, self.content, "image"),))
+        return Asked(pictures=(Picture(role, self.content, "image"),), count=0)
 
 
 @dataclass(slots=True)

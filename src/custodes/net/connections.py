@@ -1,0 +1,95 @@
+"""Which connections are open to which host, those that libcurl keeps for another exchange included.
+
+libcurl works on a copy of each socket that it is given and tells nobody when it closes it. So ours is kept as long as the connection may be open, and is
+shut when it must not be any more: libcurl finds it dead and makes another when it needs one.
+Promises: ``count`` is never less than what is open. The attempts of one exchange at a host's several addresses count as one connection.
+Leaves to others: what is allowed (``permits``), when (``fetch``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections import Counter, defaultdict
+
+__all__ = ["Connections", "Used"]
+
+Used = tuple[int, str, int]
+"""What libcurl says of the connection that an exchange used: our port, the server's address and port."""
+
+
+class Connections:
+    """Sockets by host: of exchanges that dialled, and kept."""
+
+    def __init__(self) -> None:
+        self._kept: defaultdict[str, list[socket.socket]] = defaultdict(list)
+        self._dialled: Counter[str] = Counter()
+
+    def count(self, host: str) -> int:
+        """Connections open. An exchange that did not dial uses one that was kept, or none yet."""
+        return self._dialled[host] + len(self._kept.get(host, ()))
+
+    def spare(self, host: str, active: int) -> int:
+        """How many of those that were kept are in nobody's use, where so many exchanges run."""
+        return self.count(host) - active
+
+    def dialled(self, host: str) -> None:
+        """An exchange makes a connection of its own."""
+        self._dialled[host] += 1
+
+    def ended(self, host: str, own: list[socket.socket] | None, used: Used, *, keep: bool) -> None:
+        """An exchange is over. ``own``: the sockets of its attempts, None where it did not dial. What it used is kept or shut, its other attempts are shut."""
+        if own is not None:
+            self._dialled[host] -= 1
+            if not self._dialled[host]:
+                del self._dialled[host]
+        for each in own or ():
+            if keep and _tells(each) == used and not _is_over(each):
+                self._kept[host].append(each)
+            else:
+                _shut(each)
+        if own is None and not keep:
+            for each in [each for each in self._kept.get(host, ()) if _tells(each) == used]:
+                self._kept[host].remove(each)
+                _shut(each)
+        if not self._kept.get(host):
+            self._kept.pop(host, None)
+
+    @property
+    def kept(self) -> list[str]:
+        """Hosts of which some are kept."""
+        return list(self._kept)
+
+    def shut(self, host: str) -> None:
+        """End all that were kept, where no exchange runs on one of them."""
+        for each in self._kept.pop(host, ()):
+            _shut(each)
+
+    def close(self) -> None:
+        """End all that were kept."""
+        for host in list(self._kept):
+            self.shut(host)
+
+
+def _tells(sock: socket.socket) -> Used | None:
+    """Between which ends it lies; None where it is not connected, or no longer."""
+    try:
+        return sock.getsockname()[1], *sock.getpeername()[:2]
+    except OSError:
+        return None
+
+
+def _is_over(sock: socket.socket) -> bool:
+    """Whether the server has closed it."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _shut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

@@ -1,0 +1,169 @@
+"""Real Ray nodes on this machine: started as an operator does, in a network of their own where that is allowed, and killed as a machine that fails is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PLANTED = Path(__file__).parent / "planted"
+RAY = str(Path(sys.executable).with_name("ray"))
+STORE_BYTES = "80000000"
+MARK = "CUSTODES_TEST_NODE"
+
+
+def processes() -> Iterator[tuple[int, int, str, str]]:
+    """Each process of this machine: its number, its parent's, its command line, its environment."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            yield int(folder.name), parent, line, (folder / "environ").read_bytes().decode(errors="replace")
+
+
+def below(pids: set[int]) -> set[int]:
+    """These processes and all that they started, as far as they live."""
+    listed = [(pid, parent) for pid, parent, _, _ in processes()]
+    found = set(pids)
+    while more := {pid for pid, parent in listed if parent in found} - found:
+        found |= more
+    return found
+
+
+def kill(pids: set[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class Cluster:
+    """A head and nodes, each with so many processors."""
+
+    home: Path
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    planted: dict[str, str] = field(default_factory=dict)
+    nodes: list[str] = field(default_factory=list)
+    prefix: list[str] = field(default_factory=list)
+    mode: str = "token"
+    port: int = 6399
+    count: int = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}" if self.prefix else f"{socket.gethostbyname(socket.gethostname())}:{self.port}"
+
+    def environment(self, **more: str) -> dict[str, str]:
+        hidden = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        path = {"PYTHONPATH": str(PLANTED / "slow_shards")} if self.planted else {}
+        ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": self.mode, "RAY_BACKEND_LOG_LEVEL": "error"}
+        ours |= {"RAY_AUTH_TOKEN": self.token} if self.mode == "token" else {}
+        return hidden | ours | path | self.planted | more
+
+    def start(self, *processors: int) -> None:
+        """A head with so many processors, and nodes."""
+        self.head(processors[0])
+        for number in processors[1:]:
+            self.node(number)
+
+    def head(self, processors: int) -> None:
+        temp = ["--temp-dir", str(self.home), "--include-dashboard", "false", "--port", str(self.port)]
+        self._start("head", ["--head", *temp], processors)
+
+    def node(self, processors: int) -> str:
+        self.count += 1
+        name = f"node{self.count}"
+        self._start(name, ["--address", self.address], processors)
+        return name
+
+    def _start(self, name: str, arguments: Sequence[str], processors: int) -> None:
+        where = ["--node-ip-address", "127.0.0.1"] if self.prefix else []
+        fixed = ["--num-cpus", str(processors), "--disable-usage-stats", "--object-store-memory", STORE_BYTES]
+        argv = [*self.prefix, RAY, "start", *arguments, *fixed, *where]
+        marked = self.environment(**{MARK: f"{self.token}/{name}"})
+        done = subprocess.run(argv, env=marked, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        self.nodes.append(name)
+
+    def custodes(self, *arguments: object) -> subprocess.Popen[str]:
+        """The command line on a machine of the cluster."""
+        argv = [*self.prefix, sys.executable, "-m", "custodes.cli.main", *map(str, arguments)]
+        return subprocess.Popen(
+            argv,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def of(self, name: str) -> set[int]:
+        """All processes of a node."""
+        mark = f"{MARK}={self.token}/{name}\0"
+        return below({pid for pid, _, _, environment in processes() if mark in environment + "\0"})
+
+    def named(self, word: str) -> set[int]:
+        """Processes of this cluster with this in their command line."""
+        ours = set[int]().union(*(self.of(name) for name in self.nodes))
+        return {pid for pid, _, line, _ in processes() if pid in ours and word in line}
+
+    def lose(self, name: str) -> None:
+        """A machine fails: nothing of it says good-bye."""
+        self.nodes.remove(name)
+        mark = f"{MARK}={self.token}/{name}\0"
+        while found := below({pid for pid, _, _, environment in processes() if mark in environment + "\0"}):
+            kill(found)
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        for name in list(self.nodes):
+            self.lose(name)
+        for store in Path("/dev/shm").glob("plasma*"):
+            with contextlib.suppress(OSError):
+                store.unlink()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def network() -> Iterator[list[str]]:
+    """What puts a command into a network of its own, where this user may make one."""
+    argv = ["unshare", "-n", "sh", "-c", "ip link set lo up && echo up && exec sleep 3600"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as holder:
+        assert holder.stdout is not None
+        up = holder.stdout.readline() == b"up\n"
+        try:
+            yield ["nsenter", "-t", str(holder.pid), "-n"] if up else []
+        finally:
+            holder.kill()
+
+
+@contextmanager
+def cluster(*processors: int, mode: str = "token", **planted: str) -> Iterator[Cluster]:
+    """A cluster that is there until the block ends."""
+    home = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
+    with network() as prefix:
+        made = Cluster(home, prefix=prefix, mode=mode, planted=planted, port=6399 if prefix else free_port())
+        try:
+            made.start(*processors)
+            yield made
+        finally:
+            made.close()
+            shutil.rmtree(home, ignore_errors=True)
