@@ -147,7 +147,6 @@ ARROWS: dict[str, set[str]] = {
         "gateway",
     },
     "diffusers": {"errors", "gateway"},
-    "gatehouse": {"config", "crypto", "durable", "errors", "gateway", "services"},
     "jobs": {"errors", "model", "confine", "ledger", "sources", "similar", "carrier", "scan", "config"},
     "office": {
         "errors",
@@ -160,6 +159,8 @@ ARROWS: dict[str, set[str]] = {
         "scan",
         "config",
     },
+    "withheld": {"errors", "model", "handover", "gateway", "config", "office"},
+    "gatehouse": {"config", "crypto", "durable", "errors", "gateway", "office", "services", "withheld"},
     "commitment": {
         "errors",
         "model",
@@ -207,6 +208,7 @@ ARROWS: dict[str, set[str]] = {
         "jobs",
         "office",
         "cards",
+        "withheld",
     },
     "demo": {"errors", "model", "lists", "config", "jobs", "decoding", "gateway", "pictures", "similar"},
     "cli": {
@@ -248,6 +250,7 @@ ARROWS: dict[str, set[str]] = {
         "gatehouse",
         "gatebooks",
         "gateway",
+        "withheld",
     },
 }
 

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from custodes import __version__
-from custodes.attest.gateway import GatewayCheck, GatewayMeasure, GatewayStatement
+from custodes.attest.gateway import GatewayCheck, GatewayMeasure, GatewaySealed, GatewayStatement, sealed_told
 from custodes.attest.statement import ListCommitment
 from custodes.cards import holders_of
 from custodes.carrier.client import Carrier
@@ -37,6 +37,7 @@ from custodes.jobs import confinement_of
 from custodes.model import Pdq, Reason
 from custodes.office import Office
 from custodes.similar.models import card_of
+from custodes.withheld import counted
 
 __all__ = ["CardAsked", "bench_of", "changed_register", "decisions_on", "ledger_of", "pdqs_of", "register_of", "stated"]
 
@@ -110,10 +111,16 @@ async def stated(site: Site, ledger: Ledger, asked: CardAsked, now: datetime) ->
         measured=asked.measured,
         confinement=confinement_of(site.scan_settings()),
         demonstration=site.config.authority.demo,
+        withheld=_withheld(site, asked),
     )
-    told = statement_of(tally, setting, now)
-    limits = (*told.predicate.limits, VERSIONS)
-    return msgspec.structs.replace(told, predicate=msgspec.structs.replace(told.predicate, limits=limits))
+    made = statement_of(tally, setting, now)
+    limits = (*made.predicate.limits, VERSIONS)
+    return msgspec.structs.replace(made, predicate=msgspec.structs.replace(made.predicate, limits=limits))
+
+
+def _withheld(site: Site, asked: CardAsked) -> GatewaySealed:
+    found = counted(site, Office(site).custody, asked.first, asked.last)
+    return sealed_told(found.sealed, found.received)
 
 
 def _refuse_forgotten(site: Site, first: date, now: datetime) -> None:

@@ -144,6 +144,7 @@ class Job:
             slots=self.slots,
             parent=self.parent,
             model=self.model,
+            per_host=self.site.config.fetch.per_host,
         )
         with ExitStack() as stack:
             supply = self._supply(stack)

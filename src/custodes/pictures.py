@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BytesIO
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from custodes.decoding import Recipe
 from custodes.errors import InputError
-from custodes.resizing import resized
+from custodes.resizing import Picture, resized, size_of
 
 __all__ = ["Float32s", "Pixels", "prepared", "square_of", "tensor"]
 
@@ -32,7 +33,7 @@ def prepared(image: Pixels, recipe: Recipe) -> Pixels:
     return square_of(image, recipe)
 
 
-def square_of(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
+def square_of(picture: Picture, recipe: Recipe) -> Pixels:
     """The same of pixels that are known to be such, or of a picture in mode RGB, of which no copy is made."""
     return _stretched(picture, recipe) if recipe.fit == "stretch" else _kept(picture, recipe)
 
@@ -47,7 +48,7 @@ def tensor(squares: Sequence[Pixels], recipe: Recipe) -> Float32s:
     return np.ascontiguousarray(numbers if recipe.layout == "nhwc" else numbers.transpose(0, 3, 1, 2))
 
 
-def _stretched(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
+def _stretched(picture: Picture, recipe: Recipe) -> Pixels:
     whole = resized(picture, (recipe.resize, recipe.resize), recipe.filter)
     if recipe.jpeg_quality:
         file = BytesIO()
@@ -57,15 +58,15 @@ def _stretched(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
     return whole[start : start + recipe.side, start : start + recipe.side]
 
 
-def _kept(picture: Image.Image | Pixels, recipe: Recipe) -> Pixels:
+def _kept(picture: Picture, recipe: Recipe) -> Pixels:
     """As resizing and then cutting out, but only what is cut out is made: the whole of a picture of 1 x 50,000 would be 224 x 11,200,000."""
-    size = picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
+    size = size_of(picture)
     short = min(size)
     box = []
     for length in size:
-        resized = recipe.resize * length // short
-        start = _middle(resized, recipe.side)
-        box.append((start * length / resized, min((start + recipe.side) * length / resized, length)))
+        whole = recipe.resize * length // short
+        start = _middle(whole, recipe.side)
+        box.append((start * length / whole, min((start + recipe.side) * length / whole, length)))
     (left, right), (top, bottom) = box
     return resized(picture, (recipe.side, recipe.side), recipe.filter, (left, top, right, bottom))
 

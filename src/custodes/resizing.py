@@ -1,7 +1,7 @@
-"""A picture made smaller or larger as Pillow does it, to the last bit, in a fifth of the time where there are native kernels.
+"""A picture made smaller or larger: columns and rows one after the other, the first being those that leave less, each rounded to bytes.
 
-Promises Pillow's own bytes, whatever the sizes, for the filters of ``FILTERS``: without kernels it is Pillow that answers. No copy is made of a picture that
-Pillow holds but for a band of its rows.
+Promises the same bytes with native kernels, in a quarter of the time, and without, where Pillow does each of the two steps. Its own order depends on its
+version. No copy is made of a picture that Pillow holds but for a band of its rows.
 
 Source: Pillow, src/libImaging/Resample.c.
 """
@@ -20,43 +20,65 @@ from PIL import Image
 
 from custodes import native
 
-__all__ = ["FILTERS", "Box", "resized"]
+__all__ = ["FILTERS", "Box", "Picture", "resized", "size_of"]
 
 Pixels = NDArray[np.uint8]
+Picture = Image.Image | Pixels
 Box = tuple[float, float, float, float]
+Ends = tuple[float, float]
 
 FILTERS: Final = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ONE: Final = 1 << 22
 _BAND_BYTES: Final = 1 << 20
 
 
-def resized(picture: Image.Image | Pixels, size: tuple[int, int], filter_: str, box: Box | None = None) -> Pixels:
+def resized(picture: Picture, size: tuple[int, int], filter_: str, box: Box | None = None) -> Pixels:
     """uint8[height, width, 3] of a picture in mode RGB, or of uint8[h, w, 3]. ``box``: the part of it, left, top, right, bottom; None: all."""
-    kernels = native.kernels()
-    if kernels is None:
-        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-        return np.asarray(image.resize(size, FILTERS[filter_], box=box))
-    width, height = _size(picture)
+    width, height = size_of(picture)
     left, top, right, bottom = box or (0, 0, width, height)
-    columns, rows = _axis(width, (left, right), size[0], filter_), _axis(height, (top, bottom), size[1], filter_)
-    first, last = int(rows.starts[0]), int(rows.starts[-1] + rows.counts[-1])
-    narrow = np.empty((last - first, size[0], 3), np.uint8)
-    step = max(1, _BAND_BYTES // (3 * width))
-    for at in range(first, last, step):
-        band = _band(picture, at, min(at + step, last))
-        out = narrow[at - first : at - first + len(band)]
-        kernels.call("resize_columns", band, len(band), width, *columns.arguments, out)
-    found = np.empty((size[1], size[0], 3), np.uint8)
-    begun = rows.from_(first)
-    kernels.call("resize_rows", narrow, narrow[0].size, *begun.arguments, found)
-    return found
+    if size[0] * height <= width * size[1]:
+        narrow = _columns(picture, size[0], (left, right), filter_)
+        return _rows(narrow, size[1], (top, bottom), filter_)
+    short = _rows(picture, size[1], (top, bottom), filter_)
+    return _columns(short, size[0], (left, right), filter_)
 
 
-def _size(picture: Image.Image | Pixels) -> tuple[int, int]:
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Width and height."""
     return picture.size if isinstance(picture, Image.Image) else (picture.shape[1], picture.shape[0])
 
 
-def _band(picture: Image.Image | Pixels, top: int, bottom: int) -> Pixels:
+def _columns(picture: Picture, count: int, ends: Ends, filter_: str) -> Pixels:
+    width, height = size_of(picture)
+    kernels = native.kernels()
+    if kernels is None:
+        return _by_pillow(picture, (count, height), filter_, (ends[0], 0, ends[1], height))
+    sums = _axis(width, ends, count, filter_)
+    found = np.empty((height, count, 3), np.uint8)
+    step = height if isinstance(picture, np.ndarray) else max(1, _BAND_BYTES // (3 * width))
+    for top in range(0, height, step):
+        out = found[top : top + step]
+        kernels.call("resize_columns", _band(picture, top, top + len(out)), len(out), width, *sums.arguments, out)
+    return found
+
+
+def _rows(picture: Picture, count: int, ends: Ends, filter_: str) -> Pixels:
+    width, height = size_of(picture)
+    kernels = native.kernels()
+    if kernels is None or isinstance(picture, Image.Image):
+        return _by_pillow(picture, (width, count), filter_, (0, ends[0], width, ends[1]))
+    found = np.empty((count, width, 3), np.uint8)
+    sums = _axis(height, ends, count, filter_)
+    kernels.call("resize_rows", np.ascontiguousarray(picture), 3 * width, *sums.arguments, found)
+    return found
+
+
+def _by_pillow(picture: Picture, size: tuple[int, int], filter_: str, box: Box) -> Pixels:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return np.asarray(image.resize(size, FILTERS[filter_], box=box))
+
+
+def _band(picture: Picture, top: int, bottom: int) -> Pixels:
     if isinstance(picture, Image.Image):
         return np.asarray(picture.crop((0, top, picture.width, bottom)))
     return np.ascontiguousarray(picture[top:bottom])
@@ -74,10 +96,6 @@ class _Axis:
     def arguments(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], int, int]:
         """As kernels take them."""
         return self.starts, self.counts, self.weights, self.weights.shape[1], len(self.starts)
-
-    def from_(self, first: int) -> _Axis:
-        """The same of samples that begin with this one."""
-        return _Axis(self.starts - np.int32(first), self.counts, self.weights)
 
 
 def _bilinear(x: float) -> float:
@@ -97,7 +115,7 @@ _WAVES: Final[dict[str, tuple[Callable[[float], float], float]]] = {
 
 
 @lru_cache(maxsize=64)
-def _axis(length: int, ends: tuple[float, float], count: int, filter_: str) -> _Axis:
+def _axis(length: int, ends: Ends, count: int, filter_: str) -> _Axis:
     """The sums of one axis (precompute_coeffs, normalize_coeffs_8bpc). A kernel reads what this says: none leaves the picture."""
     begin, end = np.float32(ends[0]), np.float32(ends[1])
     scale = float(end - begin) / count

@@ -299,15 +299,10 @@ class Handing:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Of the images that were sealed in a period: how many were received by an authority by now."""
+    """Images that were sealed in a period, and how many of them an authority has received by now."""
 
     sealed: int
-    handed_over: int
-
-    @property
-    def unsent(self) -> int:
-        """The rest: not asked for, by hand, or on their way."""
-        return self.sealed - self.handed_over
+    received: int
 
 
 def counted(site: Site, custody: Custody, first: date, last: date) -> Counted:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import random
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
-from nodes import Cluster, cluster, kill
-from tests.world import World, custodes
-from wanted import Wanted, wanted
+from nodes import PLANTED, Cluster, below, cluster, kill, processes
+from searching import search
+from tests.world import Server, World, custodes
+from wanted import Wanted, md5_of, run, wanted
+
+from custodes.model import Reason
 
 pytest.importorskip("ray", reason="NO RAY: nothing of scans on a cluster was tested (pip install 'custodes[ray]')")
 pytestmark = pytest.mark.xdist_group("ray")
@@ -28,6 +35,13 @@ def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
+    with cluster(2, 2, SLOW_S="0.2") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def many() -> Iterator[Cluster]:
+    """For histories that end nodes and heads."""
     with cluster(2, 2, SLOW_S="0.2") as made:
         yield made
 
@@ -144,3 +158,181 @@ def test_whatever_is_killed_nothing_is_lost_or_double_and_the_card_is_the_same(
     assert (starts > 1) == bool({"driver", "coordinator", "head"} & set(kinds))
     one_machine.same(path)
     restored(two_nodes)
+
+
+# -- what Ray sees
+
+
+PASSES = """
+import sys, ray, time
+from pathlib import Path
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+work = ray.remote(lambda path: Path(path).read_bytes() * 20)
+kept = [work.remote(path) for path in sys.argv[2:]]
+ray.wait(kept, num_returns=len(kept))
+print("passed", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Path:
+    """A folder of pictures."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for name in server.gallery.ordinary[:12]:
+        (folder / name).write_bytes(server.gallery.pictures[name].data)
+    return folder
+
+
+def planted(one: Wanted, pictures: Path) -> dict[str, bytes]:
+    """What may be nowhere: links, entries of a list, bytes of pictures, keys."""
+    entry, picture = md5_of(min(one.known)), max(pictures.iterdir(), key=lambda path: path.stat().st_size).read_bytes()
+    key = (one.site.keys / "run.key").read_text()
+    return {
+        "link": b"harbour.test/umbrella/",
+        "entry": bytes.fromhex(entry),
+        "id of an entry": f"entry-{min(one.known)}".encode(),
+        "picture": picture[len(picture) // 2 :][:64],
+        "run key": key.split()[-1].encode()[:24],
+    }
+
+
+def test_ray_is_shown_no_link_no_entry_of_a_list_no_key_and_no_picture(
+    two_nodes: Cluster, one_machine: Wanted, pictures: Path, tmp_path: Path
+) -> None:
+    secrets = planted(one_machine, pictures)
+    path = tmp_path / "run"
+    scan = two_nodes.custodes(*one_machine.scan(path), *on(two_nodes))
+    begun(scan, path, SHARDS // 2)
+    during = search(two_nodes, secrets)
+    assert ended(scan)[0] == 1
+    images = two_nodes.custodes(
+        "scan", pictures, "--run", tmp_path / "images", "--quiet", *one_machine.config, *on(two_nodes)
+    )
+    assert ended(images)[0] == 0
+    assert during | search(two_nodes, secrets) == set()
+
+
+def test_pictures_that_go_through_ray_are_found_by_the_same_search(
+    two_nodes: Cluster, one_machine: Wanted, pictures: Path
+) -> None:
+    secrets = planted(one_machine, pictures)
+    argv = [*two_nodes.prefix, sys.executable, "-c", PASSES, two_nodes.address, *map(str, pictures.iterdir())]
+    fixed = {
+        "env": two_nodes.environment(),
+        "stdin": subprocess.PIPE,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.DEVNULL,
+    }
+    with subprocess.Popen(argv, **fixed) as leak:
+        assert leak.stdout is not None
+        assert leak.stdout.readline() == b"passed\n"
+        found = search(two_nodes, secrets)
+        leak.kill()
+    assert {name for name, _ in found} == {"picture"}
+    assert any(where.startswith("memory of") for _, where in found)
+
+
+# -- when it is refused
+
+
+def test_a_cluster_that_asks_for_no_token_is_refused_and_no_cluster_is_said_to_be_none(
+    one_machine: Wanted, tmp_path: Path
+) -> None:
+    with cluster(1, mode="disabled") as made:
+        said = ended(made.custodes(*one_machine.scan(tmp_path / "run"), *on(made)))
+        assert said[0] == 3
+        assert "it asks for no token" in said[2]
+        assert "hint: start every node with RAY_AUTH_MODE=token" in said[2]
+        made.close()
+        said = ended(made.custodes(*one_machine.scan(tmp_path / "run"), *on(made)))
+        assert said[0] == 3
+        assert "no Ray cluster answers at" in said[2]
+
+
+def test_without_ray_the_command_says_so_and_begins_nothing(
+    one_machine: Wanted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    said = run(*one_machine.scan(tmp_path / "run"), "--executor", "ray")
+    assert (said.code, said.out) == (2, "")
+    assert "Ray, which is not installed" in said.err
+    assert "pip install 'custodes[ray]'" in said.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://host:10001", "host", "host:1 2", "-x:1"])
+def test_an_address_is_named_in_full(address: str, one_machine: Wanted, tmp_path: Path) -> None:
+    said = run(*one_machine.scan(tmp_path / "run"), "--executor", "ray", "--address", address)
+    assert said.code == 2
+    assert "--address wants HOST:PORT" in said.err
+    said = run(*one_machine.scan(tmp_path / "run"), "--address", address)
+    assert (said.code, "--address is about a Ray cluster" in said.err) == (2, True)
+
+
+# -- a Ray of the run's own
+
+
+def test_a_whole_scan_on_a_ray_of_its_own_says_what_the_local_pool_says(world: World, tmp_path: Path) -> None:
+    fixed = ["--config", world.config, "--unsafe-allow-loopback", "--workers", "2", "--quiet", "--json"]
+    done = custodes("scan", world.demo.links, "--run", tmp_path / "run", *fixed, "--executor", "ray")
+    assert done.returncode == 1, done.stderr
+    wrong = [
+        (truth.row, truth.way, reason)
+        for truth, reason in zip(world.demo.truth, world.outcomes(tmp_path / "run"), strict=True)
+        if Reason(reason) not in truth.reasons
+    ]
+    assert wrong == []
+    assert sorted(finding.row for finding in world.findings(tmp_path / "run")) == sorted(world.demo.findings)
+    again = custodes(
+        "rematch", tmp_path / "run", *fixed[:2], "--quiet", "--json", "--executor", "ray", "--workers", "2"
+    )
+    assert again.returncode == 1, again.stderr
+    assert json.loads(again.stdout)["findings"] == len(world.demo.findings)
+    assert done.stderr == again.stderr == ""
+    assert not [line for _, _, line, _ in processes() if "custodes-ray-" in line]
+
+
+def test_an_interrupt_ends_the_scan_and_the_ray_that_was_started_for_it(one_machine: Wanted, tmp_path: Path) -> None:
+    argv = [
+        sys.executable,
+        "-m",
+        "custodes.cli.main",
+        *map(str, one_machine.scan(tmp_path / "run")),
+        "--executor",
+        "ray",
+    ]
+    slow = os.environ | {"PYTHONPATH": str(PLANTED / "slow_shards"), "SLOW_S": "0.4", "POISON": "3"}
+    with subprocess.Popen(
+        [*argv, "--workers", "2"], stderr=subprocess.PIPE, text=True, env=slow, start_new_session=True
+    ) as scan:
+        begun(scan, tmp_path / "run", 4)
+        members = below({scan.pid})
+        os.killpg(scan.pid, signal.SIGINT)
+        err = scan.communicate(timeout=60)[1]
+    assert (scan.returncode, err.strip()) == (
+        130,
+        "custodes: stopped; a scan that is started again goes on where it stopped",
+    )
+    assert not members & {pid for pid, _, _, _ in processes()}
+    # The same command goes on; the shard that ends its workers is given up aloud.
+    last = subprocess.run(
+        [*argv, "--workers", "2"], capture_output=True, text=True, env=slow | {"SLOW_S": "0"}, check=False
+    )
+    assert last.returncode == 3
+    assert "shard 3 ended 3 workers" in last.stderr
+    assert custodes(*one_machine.scan(tmp_path / "run")).returncode == 1
+    assert one_machine.rows(tmp_path / "run") == one_machine.rows(one_machine.run)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(50))
+def test_in_random_histories_nothing_is_lost_or_double_and_the_card_is_the_same(
+    seed: int, many: Cluster, one_machine: Wanted, tmp_path: Path
+) -> None:
+    rng = random.Random(seed)
+    kinds = rng.choices(list(KILLS), k=rng.randint(1, 4))
+    path = one_machine.begun(tmp_path / "run")
+    history(many, one_machine, path, kinds, rng)
+    one_machine.same(path)
+    restored(many)

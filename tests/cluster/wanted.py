@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -12,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from tests.world import custodes, make_site, write_links
 
+from custodes.cli.main import main
 from custodes.config import Site
 from custodes.handover.finding import Finding, open_bundle
 from custodes.ledger.run import RunDirectory
@@ -23,6 +27,23 @@ from custodes.model import Entry, Kind
 ROWS = 50
 TIMES = re.compile(rb'"\d{4}-\d\d-\d\dT[^"]*"')
 ROOT = re.compile(rb'"root":\s*"[0-9a-f]{64}"')
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object) -> Said:
+    """The command line, as typed, in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return Said(int(ended.value.code or 0), out.getvalue(), err.getvalue())
 
 
 def md5_of(row: int) -> str:

@@ -137,6 +137,14 @@ def test_the_guide_explains_every_metric_of_a_scan_and_of_the_hand_over_and_ever
     assert [name for name in re.findall(r"alert: (\w+)", ALERTS) if f"`{name}`" not in GUIDE] == []
 
 
+def test_the_guides_figures_are_those_that_are_stored() -> None:
+    stored = (ROOT / "bench" / "results" / "sizing.md").read_text(encoding="utf-8").partition("\n")[2].strip()
+    assert f"<!-- sizing -->\n\n{stored}\n\n<!-- /sizing -->" in GUIDE, "run bench/run.py --docs"
+    quoted = re.findall(r"^\| .* \| ([\d.]+) \| .* \| `(bench/results/\w+\.md)` \|$", GUIDE, re.MULTILINE)
+    assert len(quoted) == 2
+    assert [name for figure, name in quoted if f"| {figure} |" not in (ROOT / name).read_text(encoding="utf-8")] == []
+
+
 # -- with Prometheus' own tool
 
 

@@ -6,6 +6,7 @@ The door lets conditional writes in one at a time, as S3 decides them: moto look
 from __future__ import annotations
 
 import http.client
+import logging
 import random
 import threading
 import time
@@ -88,6 +89,7 @@ class Service:
 @contextmanager
 def running() -> Iterator[Service]:
     """A service with one empty bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it writes a line for each request
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     service = Service()
@@ -117,7 +119,7 @@ def _door(service: Service, host: str, port: int) -> type[BaseHTTPRequestHandler
     class Door(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
-        wbufsize = -1
+        timeout = 30
 
         def log_message(self, *_: Any) -> None:
             pass

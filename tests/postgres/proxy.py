@@ -102,6 +102,8 @@ class Proxy:
                 raise _Ended
             upstream = socket.create_connection(self.server)
             self._pairs += [client, upstream]
+            for side in (client, upstream):  # else each of the small messages waits for the other's word
+                side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             upstream.sendall(_start(client))
             line = _Line(client, upstream)
             threading.Thread(target=line.answers, daemon=True).start()

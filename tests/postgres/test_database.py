@@ -313,13 +313,24 @@ def test_a_server_that_may_lose_commits_is_refused(mortal_postgres: Server, sett
 
 
 def test_a_standby_is_waited_for_until_it_leads(mortal_postgres: Server) -> None:
-    database = mortal_postgres.database(patience_s=0.5)
-    migrate(database, "notes", TABLE)
-    (mortal_postgres.folder / "standby.signal").touch()
+    import psycopg
+
+    replica = {"wal_level": "replica", "max_wal_senders": "2", "hot_standby": "on"}
     mortal_postgres.stop()
-    mortal_postgres.start(wal_level="replica", hot_standby="on")
+    mortal_postgres.start(**replica)
+    database = mortal_postgres.database()
+    migrate(database, "notes", TABLE)
+    mortal_postgres.stop()
+    (mortal_postgres.folder / "standby.signal").touch()
+    mortal_postgres.start(**replica)
     with pytest.raises(StorageError, match="could not be used"):
-        database.run(put("a"))
+        mortal_postgres.database(patience_s=0.3).run(put("a"))
+    waiting = threading.Thread(target=database.run, args=(put("a"),))
+    waiting.start()
+    with psycopg.connect(mortal_postgres.url, autocommit=True) as connection:
+        connection.execute("SELECT pg_promote()")
+    waiting.join()
+    assert names(database) == ["a"]
 
 
 def test_who_is_refused_at_the_door_is_told_at_once(postgres: Server | Given) -> None:

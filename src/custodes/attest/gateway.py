@@ -37,12 +37,14 @@ __all__ = [
     "GatewayCheck",
     "GatewayMeasure",
     "GatewayPeriod",
+    "GatewaySealed",
     "GatewayStatement",
     "GatewayVerdict",
     "Sort",
     "Told",
     "is_gateway_card",
     "policy_subject",
+    "sealed_told",
     "told",
     "verify_gateway_card",
 ]
@@ -102,6 +104,22 @@ class GatewayCheck(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     version: Text
 
 
+class GatewaySealed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Withheld images that were sealed in the period, and what of them an authority had received when the card was signed."""
+
+    sealed: Told
+    received: Told
+    unsent: Told
+
+
+def sealed_told(sealed: int, received: int) -> GatewaySealed:
+    """Counts as they may be told: of a part that is small, neither it nor the rest that it could be reckoned from."""
+    parts = (received, sealed - received)
+    small = any(0 < part < FLOOR for part in parts)
+    of_part = [Told(below=sealed + 1) if small and part >= FLOOR else told(part) for part in parts]
+    return GatewaySealed(sealed=told(sealed), received=of_part[0], unsent=of_part[1])
+
+
 class GatewayPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The predicate: all decisions from the day ``first`` to the day ``last``, both included (UTC)."""
 
@@ -116,6 +134,7 @@ class GatewayPeriod(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     suspensions: Told
     appeals: Told
     overturned: Told
+    withheld: GatewaySealed | msgspec.UnsetType = msgspec.UNSET  # cards of before do not tell it
     lists: tuple[ListCommitment, ...]
     checks: tuple[GatewayCheck, ...]
     measured: tuple[GatewayMeasure, ...] = ()

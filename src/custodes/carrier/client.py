@@ -12,11 +12,14 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from queue import SimpleQueue
-from typing import Any, Final, Self
+from time import monotonic
+from typing import Any, Final, Protocol, Self
+
+import msgspec
 
 from custodes.carrier.protocol import (
     Carried,
@@ -34,9 +37,10 @@ from custodes.carrier.protocol import (
 from custodes.channel import Frames, send
 from custodes.errors import ExitCode, InputError, InternalError, JailError, SourceError, WorldError
 from custodes.model import Reason
+from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.sources.base import Plan, ShardSpec
 
-__all__ = ["Carrier", "UnreadError"]
+__all__ = ["Carrier", "Courtesy", "UnreadError"]
 
 SILENCE_S_MAX: Final = 60.0
 """A carrier sends a pulse every second; after this long without one it is taken for dead."""
@@ -101,14 +105,43 @@ class _Batch:
     done: bool = False
 
 
+class Courtesy(Protocol):
+    """Answers what carriers ask of hosts."""
+
+    def ask(self, ask: Ask, answer: Callable[[Grant], None]) -> None:
+        """Answer now or later, from any thread, or not at all."""
+        ...
+
+
+class Alone:
+    """For carriers of one process, where nobody else fetches for the same run."""
+
+    def __init__(self, per_host: int) -> None:
+        self._budgets = HostBudgets(per_host)
+        self._lock = threading.Lock()
+
+    def ask(self, ask: Ask, answer: Callable[[Grant], None]) -> None:
+        """See ``Courtesy``."""
+        with self._lock:
+            grant = self._budgets.ask("", ask, monotonic())
+        answer(grant)
+
+
+CARRIERS = count()
+"""Each has a number of its own in this process."""
+
+
 class Carrier:
     """A carrier process, started when first needed. Several threads may each have a request open. Use as a context manager."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, courtesy: Courtesy | None = None) -> None:
         self._start = start
+        self._courtesy = courtesy or Alone(start.fetch.per_host)
+        self._post: SimpleQueue[tuple[subprocess.Popen[bytes], Grant] | None] = SimpleQueue()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
+        self._postman: threading.Thread | None = None
         self._batches: dict[int, _Batch] = {}
         self._numbers = count()
         self.confinement = self.model_sha256 = ""
@@ -170,7 +203,7 @@ class Carrier:
     def _alone(self, item: tuple[int, str], request: Any) -> Carried:
         """The answer to one item in a carrier of its own: who dies there did not die of a neighbour in another batch."""
         batch = _Batch(0)
-        with Carrier(self._start) as own:
+        with Carrier(self._start, self._courtesy) as own:
             answers = list(own._converse(request(batch.number, [item]), batch))
         return answers[0] if answers else Carried(batch=0, key=item[0], reason=Reason.CARRIER_DIED)
 
@@ -234,14 +267,21 @@ class Carrier:
         self.confinement, self.model_sha256 = reply.confinement, reply.model_sha256
         self._reader = threading.Thread(target=self._listen, args=(process, stream), daemon=True)
         self._reader.start()
+        if self._postman is None:
+            self._postman = threading.Thread(target=self._deliver, daemon=True)
+            self._postman.start()
         return process
 
     def _listen(self, process: subprocess.Popen[bytes], stream: Iterator[Any]) -> None:
         """Hand replies to the requests that they are for, until the carrier ends; then tell all that it has."""
+        number = next(CARRIERS)
         try:
             for reply in stream:
                 if isinstance(reply, Pulse):
                     self.pulse = reply
+                elif isinstance(reply, Ask):
+                    ask = msgspec.structs.replace(reply, carrier=number, over=False)
+                    self._courtesy.ask(ask, lambda grant: self._post.put((process, grant)))
                 elif isinstance(reply, Carried) and not self._fits(reply):
                     break  # it sent what it must not, as below
                 elif (batch := self._batches.get(reply.batch)) is not None:
@@ -252,6 +292,15 @@ class Carrier:
         with self._lock:
             self._end(process)
             reap(process)
+        self._courtesy.ask(Ask(number, 0, 1.0, over=True), lambda _: None)
+
+    def _deliver(self) -> None:
+        """Pass answers on, in a thread of its own: who reads what the carrier says must never wait until it listens."""
+        while (item := self._post.get()) is not None:
+            process, grant = item
+            with self._lock, contextlib.suppress(OSError):
+                if self._process is process and process.stdin is not None:
+                    send(process.stdin.fileno(), grant)
 
     def _fits(self, carried: Carried) -> bool:
         """Whether a vector has as many numbers as the model gives."""
@@ -273,8 +322,12 @@ class Carrier:
             process, reader = self._process, self._reader
             if process is not None:
                 self._end(process)
+            postman, self._postman = self._postman, None
         if process is not None and reader is not None:
             reader.join()
+        if postman is not None:
+            self._post.put(None)
+            postman.join()
 
 
 def grouped(items: Sequence[tuple[int, str]], size: int) -> Iterator[list[tuple[int, str]]]:

@@ -28,7 +28,6 @@ from custodes.carrier.protocol import (
     Carried,
     Done,
     FetchLinks,
-    Granted,
     Model,
     PdqCarried,
     Problem,
@@ -38,7 +37,6 @@ from custodes.carrier.protocol import (
     Ready,
     Request,
     Start,
-    Wanted,
 )
 from custodes.channel import Frames, receive, send
 from custodes.confine import confine_carrier
@@ -48,6 +46,7 @@ from custodes.errors import CustodesError, InternalError
 from custodes.jail import Jail
 from custodes.model import Content, Reason
 from custodes.net import Fetched, Fetcher
+from custodes.net.courtesy import Grant
 from custodes.sources.base import ImageItem
 
 if TYPE_CHECKING:
@@ -130,7 +129,9 @@ class Loop:
         jail = JailSettings(decoders=start.decoders, unsafe_no_jail=start.unsafe_no_jail)
         recipe = start.model.recipe if start.model else None
         self._jail = Jail(start.image, start.policy, self._selector, jail, recipe)
-        self._fetcher = Fetcher(start.fetch, self._selector, asks=True, unsafe_allow_loopback=start.unsafe_allow_loopback)
+        self._fetcher = Fetcher(
+            start.fetch, self._selector, asks=True, unsafe_allow_loopback=start.unsafe_allow_loopback
+        )
         self._model = confined(start, self._selector)
         self._selector.register(0, selectors.EVENT_READ, self._read_requests)
         self._batches: dict[int, Links | Items] = {}
@@ -156,7 +157,7 @@ class Loop:
                 self._feed(number)
             self._fetcher.pump()
             if asked := self._fetcher.ask():
-                self._out.append(Wanted(asked[0], self._fetcher.grant_s, asked[1]))
+                self._out.append(asked)
             for key, mask in self._selector.select(self._patience_s()):
                 key.data(mask)
             self._jail.tick()
@@ -176,11 +177,11 @@ class Loop:
             self.accept(request)
 
     def accept(self, request: Request) -> None:
-        """Begin a batch."""
+        """Begin a batch, or hear how many connections hosts may have."""
         if isinstance(request, FetchLinks):
             self._batches[request.batch] = Links(request, self._fetcher)
-        elif isinstance(request, Granted):
-            self._fetcher.grant(request.number, request.hosts)
+        elif isinstance(request, Grant):
+            self._fetcher.grant(request)
         elif isinstance(request, ReadShard):
             # Loaded only here: a carrier that fetches has no use for the table readers, which take as long to load as all the rest.
             from custodes.sources.source import iter_images  # noqa: PLC0415

@@ -15,7 +15,7 @@ from custodes.decoding import DecodePolicy, ImageLimits, Recipe
 from custodes.errors import ExitCode
 from custodes.model import Digests, Pdq, Reason
 from custodes.net import FetchLimits
-from custodes.net.courtesy import HOSTS_MAX, Seconds, Slots
+from custodes.net.courtesy import Ask, Grant
 from custodes.sources.base import Plan, ShardSpec
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Carried",
     "Done",
     "FetchLinks",
-    "Granted",
     "Model",
     "Problem",
     "Pulse",
@@ -33,13 +32,11 @@ __all__ = [
     "Reply",
     "Request",
     "Start",
-    "Wanted",
 ]
 
 Short = Annotated[str, Meta(max_length=200)]
 Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
 INT32_MAX = (1 << 31) - 1
-HostName = Annotated[str, Meta(max_length=1_000)]
 Int32 = Annotated[int, Meta(ge=0, le=INT32_MAX)]
 
 
@@ -99,14 +96,7 @@ class ReadFiles(msgspec.Struct, frozen=True, tag=True):
     files: list[tuple[int, str]]
 
 
-class Granted(msgspec.Struct, frozen=True, tag=True):
-    """The answer to ``Wanted`` of this number: how many connections each host may have, (host, slots)."""
-
-    number: int
-    hosts: list[tuple[str, int]]
-
-
-Request = FetchLinks | ReadShard | ReadFiles | Granted
+Request = FetchLinks | ReadShard | ReadFiles | Grant
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -164,14 +154,6 @@ class Pulse(msgspec.Struct, frozen=True, tag=True):
     hosts_in_trouble: int = 0
 
 
-class Wanted(msgspec.Struct, frozen=True, tag=True):
-    """What is wanted of hosts, each (host, wanted, kept); see ``net.courtesy.Ask``. Here hosts have their names."""
-
-    number: Count
-    seconds: Seconds
-    hosts: Annotated[list[tuple[HostName, Slots, Slots]], Meta(max_length=HOSTS_MAX)]
-
-
 class Problem(msgspec.Struct, frozen=True, tag=True):
     """The source of a batch cannot be read, or (batch -1) the carrier cannot work: an error with its text."""
 
@@ -188,4 +170,4 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     rows: int
 
 
-Reply = Ready | Carried | Pulse | Wanted | Problem | Done
+Reply = Ready | Carried | Pulse | Ask | Problem | Done

@@ -56,7 +56,7 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
     "run",
     required=True,
     metavar="DIR",
-    help="Run directory: created, or gone on with. A path, or an address in an object store: s3://BUCKET/PREFIX.",
+    help="Run directory: created, or gone on with. A path, or s3://BUCKET/PREFIX, or gs://.",
 )
 @click.option("--list", "list_ids", multiple=True, metavar="ID", help="Only these lists (default: all).")
 @click.option("--pass", "passes", default=None, metavar="columns,bytes", help="Passes to run (default: as configured).")
@@ -124,7 +124,7 @@ def pairs(text: tuple[str, ...]) -> dict[str, str]:
 @config_option
 @json_option
 def scan(source: str, run: str, config: str | None, **options: Any) -> int:
-    """Scan SOURCE: a table of links (parquet, csv, jsonl) or images (parquet, tar, folder); a path, a pattern, or an http(s) or s3 address.
+    """Scan SOURCE: a table of links (parquet, csv, jsonl) or images (parquet, tar, folder); a path, a pattern, or an http(s), s3 or gs address.
 
     Started again with the same run directory, it goes on where it stopped.
     """

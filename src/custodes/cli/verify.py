@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from custodes.attest.gateway import GatewayPeriod, GatewayVerdict, Told
+from custodes.attest.gateway import GatewayPeriod, GatewaySealed, GatewayVerdict, Told
 from custodes.attest.keyring import TrustedKey
 from custodes.attest.statement import Examination
 from custodes.attest.verification import Verdict
@@ -144,10 +144,17 @@ def _guarded(told: GatewayPeriod) -> dict[str, str]:
         "period": f"{told.first} to {told.last}",
         "decisions": ", ".join(sorts) or "none",
         "people": ", ".join(f"{name} {_count(getattr(told, name))}" for name in people),
+        **({} if told.withheld is msgspec.UNSET else {"withheld": _sealed(told.withheld)}),
         "lists": ", ".join(f"{each.id} ({each.version})" for each in told.lists),
         "checks": ", ".join(f"{each.name} ({each.version})" for each in told.checks),
         "measured": ", ".join(shares) or "nothing",
     }
+
+
+def _sealed(told: GatewaySealed) -> str:
+    return (
+        f"sealed {_count(told.sealed)}, received by an authority {_count(told.received)}, unsent {_count(told.unsent)}"
+    )
 
 
 def _count(told: Told) -> str:

@@ -30,6 +30,8 @@ from custodes.ledger.run import RunDirectory
 from custodes.lists.sharing import Sharing
 from custodes.lists.shelf import Shelf
 from custodes.model import Reason
+from custodes.net.courtesy import Grant
+from custodes.scan.manners import Manners
 from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
 from custodes.scan.rematch import rematch_shards
 from custodes.scan.run import plan_of
@@ -89,13 +91,14 @@ class Ticker:
 class Worker:
     """What a worker holds between jobs."""
 
-    def __init__(self, hello: Hello, ticker: Ticker) -> None:
+    def __init__(self, hello: Hello, ticker: Ticker, mouth: Mouth) -> None:
         site = load_site(hello.config)
         run = opened(hello.run, site)
         plan = plan_of(run.manifest)
         settings = settings_of(run, site)
         readable = tuple(file.path for file in plan.files) if plan.holds_images else ()
-        ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers, hello.model))
+        self.manners = Manners(mouth.say, site.run_key().naming("courtesy"))
+        ticker.carrier = Carrier(settings.carrier_start(readable, hello.workers, hello.model), self.manners)
         self._parent = RunDirectory.open(hello.parent, site.run_key()) if hello.parent else None
         self._chosen = selection_of(run) if settings.similar is not None else None
         self._ticker = ticker
@@ -182,21 +185,24 @@ def failure_of(error: Exception, shard: int) -> Failure:
 
 def serve(mouth: Mouth) -> None:
     """Work jobs until the coordinator closes: each in a thread of its own, or, in a rematch, all that wait in one."""
-    frames = Frames(Hello | ShardJob)
+    frames = Frames(Hello | ShardJob | Grant)
     pending: list[Any] = []
     hello = receive(0, frames, pending)
     if not isinstance(hello, Hello):
         return
     try:
-        worker = Worker(hello, Ticker(mouth))
+        worker = Worker(hello, Ticker(mouth), mouth)
     except Exception as error:  # worker loop: one of three places
         mouth.say(failure_of(error, -1))
         return
     mouth.say(Started(worker.in_swap))
     waiting: SimpleQueue[ShardJob] = SimpleQueue()
     with ThreadPoolExecutor(1 if hello.parent else hello.slots) as threads:
-        while (job := receive(0, frames, pending)) is not None:
-            waiting.put(job)
+        while (message := receive(0, frames, pending)) is not None:
+            if isinstance(message, Grant):
+                worker.manners.granted(message)
+                continue
+            waiting.put(message)
             threads.submit(work_some, worker, waiting, mouth)
         os._exit(0)  # the coordinator is gone: what is not committed is undone
 

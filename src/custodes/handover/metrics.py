@@ -20,12 +20,16 @@ __all__ = ["Looked", "write_metrics"]
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look at the hand-over saw. ``lines`` of the record of custody: None where it is not whole, and then ``due`` is not known. ``noted``: by the gateway, not queued."""
+    """What a look at the hand-over saw. ``lines`` of the record of custody: None where it is not whole, and then ``due`` is not known.
+
+    ``noted``: by the gateway, and not queued; ``late``: for too long.
+    """
 
     survey: Survey
     lines: int | None = None
     due: int = 0
     noted: int = 0
+    late: bool = False
 
 
 def write_metrics(path: Path, looked: Looked) -> None:
@@ -54,7 +58,7 @@ def registry_of(looked: Looked) -> CollectorRegistry:
         oldest.labels(item.route, item.environment).set(item.created.timestamp())
     gauge("noted", "Withheld images that the gateway noted and the outbox has not yet").set(looked.noted)
     gauge("damaged", "Items that cannot be read back").set(len(survey.damaged))
-    gauge("alarm", "1 where something has not been sent for too long, or cannot be read").set(survey.alarming)
+    gauge("alarm", "1 where something has not been sent for too long, or cannot be read").set(survey.alarming or looked.late)
     gauge("record_whole", "1 where the record of custody was verified").set(looked.lines is not None)
     if looked.lines is not None:
         gauge("record_lines", "Lines of the record of custody").set(looked.lines)

@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-__all__ = ["HOSTS_MAX", "SLOTS_MAX", "Ask", "Digest", "Grant", "HostBudgets", "Seconds", "Slots", "shares"]
+__all__ = ["HOSTS_MAX", "SLOTS_MAX", "Ask", "Digest", "Grant", "HostBudgets", "shares"]
 
 HOSTS_MAX: Final = 1_000
 """In one message."""
@@ -37,7 +37,7 @@ GONE_S: Final = 2.0
 SWEEP_S: Final = 30.0
 
 Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
-"""The host's name under a key of the run: whoever carries or answers an ``Ask`` learns no name."""
+"""Of a host's name. The worker puts it under a key of the run before it passes it on: whoever carries or answers its ``Ask`` learns no name."""
 
 Slots = Annotated[int, Meta(ge=0, le=SLOTS_MAX)]
 Number = Annotated[int, Meta(ge=0, lt=1 << 62)]

@@ -25,12 +25,12 @@ from custodes.model import Content, Reason
 from custodes.net.address import AddressGuard, own_addresses
 from custodes.net.answer import retry_after_s
 from custodes.net.connections import Connections
-from custodes.net.courtesy import Ask, HostBudgets
+from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.net.hosts import HostQueue
 from custodes.net.limits import FetchLimits
 from custodes.net.lookups import Lookups
 from custodes.net.loop import CurlLoop
-from custodes.net.permits import Hosts, Permits
+from custodes.net.permits import Permits
 from custodes.net.robots import ALLOW_ALL, DISALLOW_ALL, Robots, parse_robots
 from custodes.net.transfer import Answer, Memory, Transfer, Wiring, ca_file, dial
 from custodes.url import Url, parse
@@ -217,18 +217,13 @@ class Fetcher:
             [self._loop.timeout_s(_SELECT_S_MAX), self._permits.wait_s(now), *(max(0.0, at - now) for at in due)]
         )
 
-    def ask(self) -> tuple[int, Hosts] | None:
+    def ask(self) -> Ask | None:
         """What to ask the holder of the run's ``HostBudgets``, if anything; to be sent at once."""
         return self._permits.ask(monotonic())
 
-    @property
-    def grant_s(self) -> float:
-        """For how long a grant is asked."""
-        return self._permits.seconds
-
-    def grant(self, number: int, granted: Iterable[tuple[str, int]]) -> None:
+    def grant(self, grant: Grant) -> None:
         """The answer to an ask."""
-        for host in self._permits.grant(number, granted, monotonic()):
+        for host in self._permits.grant(grant, monotonic()):
             self._queue.refresh(host)
 
     def take(self) -> list[Fetched]:
@@ -277,10 +272,8 @@ class Fetcher:
     # What a host may have
 
     def _ask_myself(self) -> None:
-        if self._budgets is not None and (asked := self.ask()):
-            ask = Ask(0, asked[0], self.grant_s, [(host.encode(), wanted, kept) for host, wanted, kept in asked[1]])
-            granted = self._budgets.ask("", ask, monotonic())
-            self.grant(granted.number, [(digest.decode(), slots) for digest, slots in granted.hosts])
+        if self._budgets is not None and (ask := self.ask()):
+            self.grant(self._budgets.ask("", ask, monotonic()))
 
     def _need(self, host: str) -> tuple[int, int]:
         active, waiting = self._queue.load(host)

@@ -8,13 +8,14 @@ Leaves to others: sending what it asks (the carrier, the worker), and answering 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Final
 
-from custodes.net.courtesy import HOSTS_MAX, SLOTS_MAX
+from custodes.net.courtesy import HOSTS_MAX, SLOTS_MAX, Ask, Grant
 
-__all__ = ["Hosts", "Permits"]
+__all__ = ["Permits"]
 
 TERM_S: Final = 20.0
 """So long what was granted may start exchanges."""
@@ -33,9 +34,6 @@ EVERY_S: Final = 0.1
 
 LOST_S: Final = 2.0
 """An answer that has not come after so long is asked for anew."""
-
-Hosts = list[tuple[str, int, int]]
-"""Hosts with what is wanted and what is kept of each; see ``courtesy.Ask``."""
 
 Need = Callable[[str], tuple[int, int]]
 """Of a host: the exchanges that it has and could begin, and the connections that it has, open or about to be."""
@@ -57,12 +55,12 @@ class Permits:
 
     def __init__(self, need: Need, exchange_s: float) -> None:
         self._need = need
-        self.seconds = TERM_S + exchange_s + SPARE_S
+        self._seconds = TERM_S + exchange_s + SPARE_S
         self._permits: dict[str, _Permit] = {}
         self._touched: dict[str, None] = {}
         self._due: list[tuple[float, str]] = []
         self._number = 0
-        self._asked: Hosts | None = None
+        self._asked: dict[bytes, str] | None = None  # the hosts of the ask that waits for its answer
         self._asked_at = -LOST_S
 
     def slots(self, host: str, now: float) -> int:
@@ -79,26 +77,27 @@ class Permits:
         """Something has changed with this host."""
         self._touched[host] = None
 
-    def ask(self, now: float) -> tuple[int, Hosts] | None:
-        """What is to be asked now, under a new number, if anything. To be sent at once; it is granted by ``grant``."""
+    def ask(self, now: float) -> Ask | None:
+        """What is to be asked now, if anything. To be sent at once; its answer goes to ``grant``."""
         if now < self._asked_at + (EVERY_S if self._asked is None else LOST_S):
             return None
         while self._due and self._due[0][0] <= now:
             _, host = heapq.heappop(self._due)
             if (permit := self._permits.get(host)) and permit.due <= now:
                 self._touched[host] = None
-        for host, _, _ in self._asked or ():
+        for host in (self._asked or {}).values():
             self._touched[host] = None
         self._asked = None
-        hosts = self._wishes(now)
-        if not hosts:
+        wishes = self._wishes(now)
+        if not wishes:
             return None
         self._number += 1
-        self._asked, self._asked_at = hosts, now
-        return self._number, hosts
+        self._asked, self._asked_at = {sha256(host.encode()).digest()[:16]: host for host, _, _ in wishes}, now
+        hosts = [(digest, *said[1:]) for digest, said in zip(self._asked, wishes, strict=True)]
+        return Ask(0, self._number, self._seconds, hosts)
 
-    def _wishes(self, now: float) -> Hosts:
-        wishes: Hosts = []
+    def _wishes(self, now: float) -> list[tuple[str, int, int]]:
+        wishes: list[tuple[str, int, int]] = []
         while self._touched and len(wishes) < HOSTS_MAX:
             host = next(iter(self._touched))
             del self._touched[host]
@@ -117,15 +116,14 @@ class Permits:
             wishes.append((host, permit.wanted, permit.ceiling))
         return wishes
 
-    def grant(self, number: int, granted: Iterable[tuple[str, int]], now: float) -> list[str]:
-        """Take an answer. Gives the hosts that have slots now."""
-        if self._asked is None or number != self._number:
+    def grant(self, grant: Grant, now: float) -> list[str]:
+        """Take an answer. Gives the hosts that it is about."""
+        if self._asked is None or grant.number != self._number:
             return []
-        asked = {host for host, _, _ in self._asked}
-        self._asked = None
+        asked, self._asked = self._asked, None
         grown = []
-        for host, slots in granted:
-            if host not in asked:
+        for digest, slots in grant.hosts:
+            if (host := asked.get(digest)) is None:
                 continue
             permit = self._permits[host]
             permit.slots, permit.until = slots, self._asked_at + TERM_S

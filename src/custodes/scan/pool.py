@@ -13,6 +13,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -21,6 +22,7 @@ from custodes.carrier.protocol import Model
 from custodes.channel import Frames, send
 from custodes.errors import WorldError
 from custodes.model import Reason
+from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.scan.shard import ShardJob, ShardReport
 from custodes.scan.supply import Supply
 
@@ -43,6 +45,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     parent: str = ""
     shelf: dict[str, int] = {}
     model: Model | None = None
+    per_host: int = 8
+    """Not for the worker: whoever starts workers keeps the run's ``HostBudgets``, and answers each ``Ask`` with a ``Grant``."""
 
 
 class Started(msgspec.Struct, frozen=True, tag=True):
@@ -78,7 +82,7 @@ class Failure(msgspec.Struct, frozen=True, tag=True):
     shard: int = -1
 
 
-WorkerMessage = Started | Tick | Report | Failure
+WorkerMessage = Started | Tick | Report | Failure | Ask
 Event = Tick | Report | Failure
 
 
@@ -98,11 +102,14 @@ class _Worker:
     alone: bool = False
 
     def give(self, job: ShardJob, *, alone: bool) -> None:
-        assert self.process.stdin is not None
         self.jobs[job.shard] = job
         self.alone = alone
+        self.send(job)
+
+    def send(self, message: ShardJob | Grant) -> None:
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # its death is noticed on the other pipe
-            send(self.process.stdin.fileno(), job)
+            send(self.process.stdin.fileno(), message)
 
     def settled(self, shard: int) -> bool:
         """Whether the shard was one of its jobs. It is not any more."""
@@ -154,6 +161,7 @@ class LocalPool:
         self._selector = selectors.DefaultSelector()
         self._alive: list[_Worker] = []
         self._again = Again()
+        self._budgets = HostBudgets(hello.per_host)
 
     def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; see ``Executor``."""
@@ -181,7 +189,9 @@ class LocalPool:
                         supply.settled(message.report.shard, message.report)
                 elif isinstance(message, Failure) and worker.settled(message.shard):
                     supply.settled(message.shard)
-                if not isinstance(message, Started):
+                if isinstance(message, Ask):
+                    worker.send(self._budgets.ask(worker.process.pid, message, monotonic()))
+                elif not isinstance(message, Started):
                     yield message
 
     def _hand_out(self, supply: Supply) -> None:
@@ -231,6 +241,7 @@ class LocalPool:
         self._selector.unregister(worker.process.stdout)
         worker.process.kill()
         worker.process.wait()
+        self._budgets.gone(worker.process.pid, monotonic())
         worker.process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             worker.process.stdin.close()

@@ -19,7 +19,7 @@ __all__ = ["JUDGING", "PACE", "EmbedSettings", "Pass", "ScanSettings", "without_
 Pass = Literal["columns", "bytes"]
 """What a scan may be told to run. The run of a scan for similar photos has the pass ``similar`` besides."""
 
-PACE: Final = ("in_flight", "per_host", "memory_bytes_max")
+PACE: Final = ("in_flight", "per_host", "lookups", "memory_bytes_max")
 """Fields of ``FetchLimits`` that change the speed of a run and none of its outcomes; a run may go on with others."""
 
 JUDGING: Final = ("match", "policy", "meaning", "schemes")
@@ -80,12 +80,14 @@ class ScanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return [name for name, used in flags.items() if used]
 
     def carrier_start(self, readable: tuple[str, ...] = (), workers: int = 1, model: Model | None = None) -> Start:
-        """How a carrier starts under these settings, with its share of what may be in flight, and a model if it is to make vectors."""
-        share = max(1, self.fetch.in_flight // workers)
-        per_host = max(1, self.fetch.per_host // workers)
+        """How a carrier starts under these settings, with a model if it is to make vectors, and its share of what its machine may have.
+
+        What one host may have is not divided: carriers ask for it (``net.courtesy``).
+        """
+        in_flight, lookups = (max(1, most // workers) for most in (self.fetch.in_flight, self.fetch.lookups))
         memory = max(self.fetch.body_bytes_max, self.fetch.memory_bytes_max // workers)
         return Start(
-            fetch=msgspec.structs.replace(self.fetch, in_flight=share, per_host=per_host, memory_bytes_max=memory),
+            fetch=msgspec.structs.replace(self.fetch, in_flight=in_flight, lookups=lookups, memory_bytes_max=memory),
             image=self.image,
             policy=self.decode_policy,
             unsafe_allow_loopback=self.unsafe_allow_loopback,

@@ -184,12 +184,12 @@ def listed(names: Sequence[str]) -> str:
 def next_steps(report: RunReport) -> Iterator[str]:
     """What the reader may want to do now."""
     findings_at = shlex.quote(visible(f"{report.run}/findings"))
-    steps = []
+    steps, local = [], "://" not in report.run
     if not report.complete or report.shards_planned > report.shards:
         steps.append("start the same command again: the run goes on where it stopped")
     if report.findings:
-        steps.append(f"hand {findings_at} to the authority, which opens it with:")
-        steps.append(f"  custodes open {findings_at} --identity KEY")
+        steps.append(f"hand {findings_at} to the authority, which opens {'it' if local else 'a copy of it'} with:")
+        steps.append(f"  custodes open {findings_at if local else 'COPY'} --identity KEY")
     passing = (
         {Outcome(reason).name for reason in PASSING if report.reasons.get(reason)}
         if "bytes" in report.passes and not report.rematch and not report.similar

@@ -1,4 +1,4 @@
-"""Finds and opens the files of a source: local, http(s) or s3 through fsspec, plain or gzip, and turns every foreign
+"""Finds and opens the files of a source: local, http(s), s3 or gs through fsspec, plain or gzip, and turns every foreign
 error into a ``SourceError``.
 
 Local files are opened without following what is no regular file (a fifo would hang a scan, a device could do worse),
@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
-_PROTOCOLS: Final = ("file", "http", "https", "s3")
+_PROTOCOLS: Final = ("file", "http", "https", "s3", "gs")
 _FINGERPRINT_BYTES: Final = 1 << 20
 _RATIO_FREE_BYTES: Final = 16 << 20
 _BLOCK_BYTES: Final = 1 << 20
@@ -76,10 +76,15 @@ def shown(path: str) -> str:
 
 
 def _foreign() -> tuple[type[BaseException], ...]:
-    """What the readers below us raise. aiohttp and botocore are only there when http or s3 is used, and slow to import."""
+    """What the readers below us raise. They are only there when http, s3 or gs is used, and slow to import."""
     known = (OSError, EOFError, ValueError, zlib.error, pa.ArrowException)
-    http, boto = sys.modules.get("aiohttp"), sys.modules.get("botocore.exceptions")
-    return (*known, *((http.ClientError,) if http else ()), *((boto.BotoCoreError, boto.ClientError) if boto else ()))
+    http, boto, google = (sys.modules.get(each) for each in ("aiohttp", "botocore.exceptions", "gcsfs.retry"))
+    return (
+        *known,
+        *((http.ClientError,) if http else ()),
+        *((boto.BotoCoreError, boto.ClientError) if boto else ()),
+        *((google.HttpError,) if google else ()),
+    )
 
 
 REMOTE_HINT: Final = "is the address right, and can it be reached? Parquet and tar need a server that answers range requests; else download the file first"
@@ -155,7 +160,7 @@ def _find_remote(source: str) -> list[str]:
             system, path = url_to_fs(source)
         except ImportError:
             raise SourceError(
-                f"{shown(source)} needs a package that is not installed", hint="install custodes[s3]"
+                f"{shown(source)} needs a package that is not installed", hint=f"install custodes[{_protocol(source)}]"
             ) from None
         if _protocol(source) in {"http", "https"}:
             return [source]

@@ -40,8 +40,9 @@ def status(metrics: Path | None, config: str | None, *, json_: bool) -> int:
     """
     office = Office(load_site(config))
     survey, noted = office.outbox.survey(), waiting_slips(office.site)
-    head = looked_at(office, Looked(survey, noted=noted.slips), metrics) if metrics else office.custody.verify()
-    alarm = survey.alarming or noted.alarming(survey.taken, survey.alarm_after_s)
+    late = noted.alarming(survey.taken, survey.alarm_after_s)
+    looked, alarm = Looked(survey, noted=noted.slips, late=late), survey.alarming or late
+    head = looked_at(office, looked, metrics) if metrics else office.custody.verify()
     waiting = Counter((item.route, str(item.environment), item.state.value) for item in survey.items)
     if json_:
         as_json(

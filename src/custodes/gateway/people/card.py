@@ -18,6 +18,7 @@ from custodes.attest.gateway import (
     GatewayCheck,
     GatewayMeasure,
     GatewayPeriod,
+    GatewaySealed,
     GatewayStatement,
     Sort,
     policy_subject,
@@ -41,6 +42,7 @@ LIMITS: Final = (
     "What was allowed was stopped by none of these checks in these versions. That is no judgement of it: checks miss things, lists hold known material.",
     "A retry is decided anew and counted anew; strikes are counted once for each request.",
     "Whether every request went through the gateway, and whether it ran what is named here, rests on the signer: a signature says who says it.",
+    "Withheld images are counted by requests that were sealed; what an authority has received is as of signing, and as the signer's record says.",
     "Shares that were measured are of the cases that they name. Other languages, other words and other generators were not measured.",
 )
 
@@ -57,6 +59,7 @@ class Setting:
     confinement: str = "none"
     unsafe: Sequence[str] = ()
     demonstration: bool = False
+    withheld: GatewaySealed | None = None
 
 
 def statement_of(tally: Tally, setting: Setting, now: datetime) -> GatewayStatement:
@@ -82,6 +85,7 @@ def statement_of(tally: Tally, setting: Setting, now: datetime) -> GatewayStatem
             suspensions=told(tally.totals.suspensions),
             appeals=told(tally.totals.appeals),
             overturned=told(tally.totals.overturned),
+            withheld=setting.withheld or msgspec.UNSET,
             lists=tuple(setting.lists),
             checks=tuple(setting.checks),
             measured=tuple(setting.measured),
