@@ -75,7 +75,7 @@ class Nothing:
     async def visitor(self, key: str, _: str) -> Caller:
         return Caller(key)
 
-    async def caller(self, key: str, _: str, request: str) -> Caller:
+    async def caller(self, key: str, _: str, request: str, __: int) -> Caller:
         return Caller(key, "", request)
 
 

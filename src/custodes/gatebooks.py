@@ -25,12 +25,12 @@ from custodes.crypto.keys import load_lists_key
 from custodes.decoding import DecodePolicy
 from custodes.durable import exclusive
 from custodes.errors import ConfigError, InputError
-from custodes.gatehouse import LEDGER, lexicon_of, rulebook_of
+from custodes.gatehouse import LEDGER, lexicon_of, opened_ledger, rulebook_of
 from custodes.gateway.inspection.register import Register
 from custodes.gateway.people.appeals import Bench
 from custodes.gateway.people.card import PAGE, Setting, period_of, statement_of
 from custodes.gateway.people.ledger import Decision, Ledger
-from custodes.gateway.people.sqlite import SqliteLedger
+from custodes.gateway.people.tables import TableLedger
 from custodes.gateway.rules.policy import Policy
 from custodes.gateway.screening.screen import Screen
 from custodes.jobs import confinement_of
@@ -45,15 +45,15 @@ VERSIONS: Final = "Lists and checks are named in their versions of when the card
 
 
 @contextmanager
-def ledger_of(site: Site) -> Iterator[SqliteLedger]:
+def ledger_of(site: Site) -> Iterator[TableLedger]:
     """The ledger, beside a gateway that may be running. Raises InputError where there is none yet."""
     path = site.home / site.config.gateway.state / LEDGER
-    if not path.is_file():
+    if not site.config.database.url and not path.is_file():
         raise InputError(
             f"there is no ledger at {path}: no gateway of this site has decided anything",
             hint="name the site that the gateway runs with: --config FILE",
         )
-    with closing(SqliteLedger(path)) as ledger:
+    with closing(opened_ledger(site)) as ledger:
         yield ledger
 
 

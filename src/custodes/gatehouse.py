@@ -32,9 +32,11 @@ from custodes.gateway.inspection.inspector import Equipment, Inspector, decoders
 from custodes.gateway.inspection.provenance import C2paStamp, Stamp, make_test_credentials
 from custodes.gateway.inspection.register import Register
 from custodes.gateway.people.metrics import Metrics
-from custodes.gateway.people.people import Means, People
+from custodes.gateway.people.people import Means, People, Recording
+from custodes.gateway.people.postgres import PostgresLedger
 from custodes.gateway.people.settings import PeopleSettings
 from custodes.gateway.people.sqlite import SqliteLedger
+from custodes.gateway.people.tables import TableLedger
 from custodes.gateway.remote import REMOTE_LIMITS, ChatGuard, ChatRewriter, Moderations
 from custodes.gateway.rules.policy import Policy, load_policy, switched
 from custodes.gateway.rules.rewriting import ModelRewriting, Rewriter
@@ -48,9 +50,11 @@ from custodes.office import withheld_folder
 from custodes.services.credentials import load_credentials
 from custodes.withheld import Handing, evidence_route, noting
 
-__all__ = ["LEDGER", "Standing", "checked", "equipment_of", "lexicon_of", "rulebook_of", "standing"]
+__all__ = ["LEDGER", "Standing", "checked", "equipment_of", "lexicon_of", "opened_ledger", "rulebook_of", "standing"]
 
 LEDGER: Final = "ledger.sqlite"
+LEDGER_CONNECTIONS: Final = 3
+"""One writes, one reads, and one may be lost."""
 _SHIPPED: Final = ("starter", "standins")
 
 Tell = Callable[[Answered], None]
@@ -137,15 +141,20 @@ class Standing:
     _sealed: Sealed
     _model: ModelRewriting | None
     _versions: Mapping[str, str]
+    _people: People
 
     def reload(self, site: Site, *, policy: bool = False) -> bool:
-        """Take lists that are new, and with ``policy`` rules, lexicons and register as they are. Whether anything was. Raises ConfigError: then all stays."""
+        """Take lists that are new, and with ``policy`` rules, lexicons, register, tenants and limits as they are. Whether anything was.
+
+        Raises ConfigError: then all stays.
+        """
         versions = site.lists().current()
         if versions == self._versions and not policy:
             return False
         equipment = replace(self._equipment, examiner=site.examiner())
         checks = self._checks
         if policy:
+            settings = checked(site)
             rulebook, lexicon = rulebook_of(site), lexicon_of(site)
             equipment = replace(equipment, register=_register(site))
             checks = replace(
@@ -153,8 +162,10 @@ class Standing:
                 screening=Screen(lexicon),
                 ruling=rulebook,
                 rewriting=_rewriter(rulebook, lexicon, self._model),
+                records=_recording(self._people, rulebook),
                 evidence=ByPolicy(rulebook, self._sealed),
             )
+            self._people.use(_people_settings(settings))
         self._inspector.use(equipment)
         self._equipment, self._checks, self._versions = equipment, checks, versions
         self._door = replace(self._door, guard=Guard(checks))
@@ -183,18 +194,9 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
         inspector, metrics = Inspector(decoders, equipment), Metrics()
         state = site.home / settings.state
         make_folder(state)
-        ledger = SqliteLedger(state / LEDGER)
+        ledger = opened_ledger(site)
         stack.callback(ledger.close)
-        people = People(
-            ledger,
-            PeopleSettings(
-                tenants=settings.tenants,
-                strikes=settings.strikes,
-                probing=settings.probing,
-                decisions_days=settings.decisions_days,
-            ),
-            Means(site.run_key(), lambda tenant: rulebook.of(tenant).version, metrics),
-        )
+        people = People(ledger, _people_settings(settings), Means(site.run_key(), metrics))
         model = await _model_rewriter(site, settings, stack)
         handing = Handing(site, asyncio.Event())
         notes = noting(site, _from_threads(handing.stirred))
@@ -206,7 +208,7 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
             inspecting=inspector,
             ruling=rulebook,
             rewriting=_rewriter(rulebook, lexicon, model),
-            records=people,
+            records=_recording(people, rulebook),
             evidence=ByPolicy(rulebook, sealed),
             remote=await _remote(site, settings, stack),
             known=_known(site, settings),
@@ -222,9 +224,8 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
 
         dialects = dialects_of(site, settings)
         gateway = Gateway(door, dialects, limits, answered)
-        yield Standing(
-            site, gateway, metrics, dialects, handing, door, inspector, equipment, checks, sealed, model, versions
-        )
+        parts = (door, inspector, equipment, checks, sealed, model, versions, people)
+        yield Standing(site, gateway, metrics, dialects, handing, *parts)
 
 
 def _sealed(site: Site, notes: Notes | None) -> Sealed:
@@ -242,6 +243,33 @@ def _from_threads(event: asyncio.Event) -> Callable[[], object]:
     """Set it, whatever thread asks."""
     loop = asyncio.get_running_loop()
     return lambda: loop.call_soon_threadsafe(event.set)
+
+
+def opened_ledger(site: Site) -> TableLedger:
+    """The ledger: a file of this machine, or the database that the site's machines share. Raises ConfigError, StorageError."""
+    path = site.home / site.config.gateway.state / LEDGER
+    database = site.database(LEDGER_CONNECTIONS)
+    if database is None:
+        return SqliteLedger(path)
+    if path.exists():
+        raise ConfigError(
+            f"a database is configured, and {path} holds strikes and appeals that are not in it",
+            hint="keep that file elsewhere, and begin anew in the database; or leave [database] out",
+        )
+    return PostgresLedger(database)
+
+
+def _recording(people: People, rulebook: Rulebook) -> Recording:
+    return Recording(people, lambda tenant: rulebook.of(tenant).version)
+
+
+def _people_settings(settings: GatewaySettings) -> PeopleSettings:
+    return PeopleSettings(
+        tenants=settings.tenants,
+        strikes=settings.strikes,
+        probing=settings.probing,
+        decisions_days=settings.decisions_days,
+    )
 
 
 def dialects_of(site: Site, settings: GatewaySettings) -> Sequence[Dialect]:

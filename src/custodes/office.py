@@ -29,6 +29,7 @@ from custodes.handover.delivery import Route
 from custodes.handover.desk import Desk, Means
 from custodes.handover.finding import Finding, Match
 from custodes.handover.incident import NUMBERED, Incident, incident_namer, incidents_of
+from custodes.handover.outbox import FORMAT as OUTBOX_FORM
 from custodes.handover.outbox import Outbox, Pace
 from custodes.handover.package import (
     ENVELOPE_SUFFIX,
@@ -39,16 +40,18 @@ from custodes.handover.package import (
     make_packages,
     save_package,
 )
-from custodes.handover.pages import FilePages
+from custodes.handover.pages import FilePages, Pages
 from custodes.handover.parcel import SEALED_SUFFIX as WITHHELD_SUFFIX
-from custodes.handover.place import Folder
+from custodes.handover.place import Folder, Place
 from custodes.handover.profiles import Profile, profile_of, terms_of, wants
+from custodes.handover.receipts import FORMAT as RECEIPTS_FORM
 from custodes.handover.receipts import Receipts
 from custodes.handover.routes.connect import Around, Sender, connect
 from custodes.handover.routes.settings import RouteSettings
+from custodes.handover.shared import Shared
 from custodes.handover.words import Environment
 from custodes.ledger.run import RunDirectory
-from custodes.ledger.store import Place
+from custodes.ledger.store import Place as RunPlace
 from custodes.scan.again import findings_again
 from custodes.scan.run import plan_of
 from custodes.scan.settings import ScanSettings
@@ -72,7 +75,7 @@ class Told:
     incidents: tuple[Incident, ...]
 
 
-def told_of(site: Site, place: Place) -> Told:
+def told_of(site: Site, place: RunPlace) -> Told:
     """Compare again what the run keeps, in memory. Raises InputError for a run that lies in another, or is not finished."""
     key = site.run_key()
     run = RunDirectory.open(place, key)
@@ -159,6 +162,31 @@ def profile_in_force(site: Site) -> Profile | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Rooms:
+    """Where the outbox, the receipts and the record lie; and what tells here how far the record had come, where others keep it."""
+
+    outbox: Place
+    receipts: Place
+    record: Pages
+    guard: Path | None = None
+
+
+def _rooms(site: Site, state: Path) -> _Rooms:
+    """Folders of this machine, or the database that the site's machines share. Raises ConfigError, StorageError."""
+    database = site.database()
+    if database is None:
+        record = FilePages(state / "custody", site.home / "custody.memory")
+        return _Rooms(Folder(state / "outbox"), Folder(state / "receipts"), record)
+    if state.exists():
+        raise ConfigError(
+            f"a database is configured, and {state} holds an outbox, receipts and a record that are not in it",
+            hint="what was sent is known there alone: see docs/concepts/custody.md, on several machines",
+        )
+    shared = Shared(database)
+    return _Rooms(shared.place(OUTBOX_FORM), shared.place(RECEIPTS_FORM), shared.pages(), site.home / "custody.guard")
+
+
 class Office:
     """The outbox, the receipts and the record of a site. Opening it tells whether a key is missing that something in it is locked under."""
 
@@ -168,10 +196,11 @@ class Office:
         pace = Pace(alarm_after_s=settings.alarm_after_hours * 3600)
         self.site = site
         self.who = settings.operator
-        self.outbox = Outbox(Folder(state / "outbox"), keys, pace)
-        self.receipts = Receipts(Folder(state / "receipts"), keys)
-        means = CustodyMeans(signer=site.signing_key(), trusted=site.earlier_keys())
-        self.custody = Custody(FilePages(state / "custody", site.home / "custody.memory"), means)
+        rooms = _rooms(site, state)
+        self.outbox = Outbox(rooms.outbox, keys, pace)
+        self.receipts = Receipts(rooms.receipts, keys)
+        means = CustodyMeans(signer=site.signing_key(), trusted=site.earlier_keys(), guard=rooms.guard)
+        self.custody = Custody(rooms.record, means)
         self.rule = TwoPerson(settings.two_person, [VerifierKey.parse(text) for text in settings.approvers])
 
     def desk(self, route: Route) -> Desk:

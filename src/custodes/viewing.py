@@ -38,7 +38,7 @@ class Task(IntEnum):
     JUDGE = 2
     """The digests alone."""
     CONFIRM = 3
-    """The digests of what was written: by a decoder that is given nothing else."""
+    """The digests of what was written, by a decoder that is given nothing else; and of what may move the views too: encoders leave frames out."""
 
 
 class Viewing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +117,7 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
     start = end + _TAIL.size
     if views > viewing.views_max or form >= len(_WRITTEN) or written > viewing.written_bytes_max:
         raise ValueError("answer out of range")
-    if ((views or form or written) and task is not Task.WRITE) or bool(form) != bool(written):
+    if (views and task is Task.JUDGE) or (written and task is not Task.WRITE) or bool(form) != bool(written):
         raise ValueError("answer to another task")
     at_file = start + views * viewing.view_bytes
     if len(answer) < at_file + written:
@@ -136,7 +136,7 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
 def _check(viewed: Viewed, viewing: Viewing, task: Task) -> None:
     """Whether what is said of a file can be true of it. What the file shows is for a decoder to say that did not write it."""
     whole = viewed.examined.reason is Reason.FULL
-    if (viewed.written and not whole) or (viewed.views and not viewed.written):
+    if ((viewed.written or viewed.views) and not whole) or (task is Task.WRITE and viewed.views and not viewed.written):
         raise ValueError("answer contradicts itself")
     if not viewed.written:
         return

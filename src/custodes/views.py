@@ -23,7 +23,7 @@ from custodes.model import Pdq, Reason
 from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of
 from custodes.samples import luma, luma_bytes
-from custodes.sniff import jpeg_coding
+from custodes.sniff import jpeg_coding, may_move
 from custodes.svg import RefusedSvg, Svg, drawn, is_svg, read_svg
 from custodes.viewing import CODES_MAX, SVG, Task, Viewed, Viewing
 from custodes.written import Coding, Drawn, UnwritableError, written
@@ -56,11 +56,12 @@ def view_content(data: bytes, limits: ImageLimits, viewing: Viewing, task: Task)
     """Do a task on one image: a pure function of its arguments."""
     seen = _Seen()
     svg: Svg | None = None
+    task = Task.JUDGE if task is Task.CONFIRM and not may_move(data) else task
     try:
         if is_svg(data):
             svg = read_svg(data, limits.pixels_max)
             data = drawn(svg)
-        decoded = decode(data, limits, DecodePolicy.FAST, in_colour=task is Task.WRITE)
+        decoded = decode(data, limits, DecodePolicy.FAST, in_colour=task is not Task.JUDGE)
         for frame in decoded.frames:
             _take(frame, seen, viewing, task)
     except (Undecodable, RefusedSvg, MemoryError) as refusal:
@@ -73,9 +74,10 @@ def view_content(data: bytes, limits: ImageLimits, viewing: Viewing, task: Task)
     if not seen.codes or decoded.reason is Reason.BROKEN:
         return Viewed(Examined(Reason.BROKEN, form, decoded.width, decoded.height))
     examined = Examined(decoded.reason, form, decoded.width, decoded.height, tuple(seen.codes.values()))
+    viewed = Viewed(examined, tuple(seen.views) if decoded.reason is Reason.FULL else ())
     if decoded.reason is not Reason.FULL or task is not Task.WRITE:
-        return Viewed(examined)
-    return _with_file(Viewed(examined, tuple(seen.views)), lambda: _file(seen, decoded, viewing, data, svg), viewing)
+        return viewed
+    return _with_file(viewed, lambda: _file(seen, decoded, viewing, data, svg), viewing)
 
 
 def _refused(data: bytes, refusal: Exception, *, is_drawing: bool) -> Examined:
@@ -112,21 +114,21 @@ def _file(seen: _Seen, decoded: Decoded, viewing: Viewing, data: bytes, svg: Svg
 
 
 def _take(frame: Frame, seen: _Seen, viewing: Viewing, task: Task) -> None:
-    """Digests of a frame; and where it is to be written, they and all else are of the very pixels that will be."""
-    if task is Task.WRITE:
+    """Digests of a frame; and where it is written or shown, they and all else are of the same pixels."""
+    if task is Task.JUDGE:
+        luma = frame.rows(0, frame.shape[0])
+    else:
         if frame.background == "white":
             seen.frames.append(Drawn(np.array(frame.clear()), frame.duration_ms))
         luma = _luma(seen.frames[-1].pixels, frame.background)
-        frame = replace(frame, rows=partial(_band, luma), shape=luma.shape, reduction=1)
-    else:
-        luma = frame.rows(0, frame.shape[0])
-        frame = replace(frame, rows=partial(_band, luma))
+        frame = replace(frame, shape=luma.shape, reduction=1)
+    frame = replace(frame, rows=partial(_band, luma))
     for code in _codes(frame, luma, viewing):
         seen.codes.setdefault(code.code, code)
     if len(seen.codes) > CODES_MAX:
         seen.codes = dict(list(seen.codes.items())[:CODES_MAX])
         raise _PartlySeen
-    if task is Task.WRITE:
+    if task is not Task.JUDGE:
         for picture in _shown(seen.frames[-1].pixels, frame.background, viewing):
             seen.views.append(b"".join(square_of(picture, recipe).tobytes() for recipe in viewing.recipes))
         if len(seen.views) > viewing.views_max:

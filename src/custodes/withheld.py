@@ -226,13 +226,14 @@ class Taking:
         return self._desk.fresh_parcels(parcel for parcel, _ in self._new(folder))
 
     def _new(self, folder: Path) -> Iterator[tuple[Parcel, Path]]:
-        """What nobody queued, and nobody noted: that goes as it was noted."""
+        """What nobody queued by this route."""
         return (each for each in self._parcels.lying(folder) if each[0].id not in self._known)
 
     @cached_property
     def _known(self) -> set[str]:
+        """What was queued, and for a route that takes no sealed file what is noted: that goes as it was noted."""
         mine = (self._route.name, self._route.environment)
-        noted = {parcel.id for _, parcel, _ in self._parcels.noted()}
+        noted = {parcel.id for _, parcel, _ in self._parcels.noted()} if self._route.takes != "sealed" else set()
         records = self._office.custody.records()
         queued = {
             each.incident for each in records if each.act is Act.QUEUED and (each.route, each.environment) == mine

@@ -55,7 +55,6 @@ class Cluster:
 
     home: Path
     token: str = field(default_factory=lambda: secrets.token_hex(16))
-    planted: dict[str, str] = field(default_factory=dict)
     nodes: list[str] = field(default_factory=list)
     prefix: list[str] = field(default_factory=list)
     mode: str = "token"
@@ -66,12 +65,20 @@ class Cluster:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}" if self.prefix else f"{socket.gethostbyname(socket.gethostname())}:{self.port}"
 
+    @property
+    def plan(self) -> Path:
+        """Says how long shards take, and which end their worker."""
+        return self.home.with_suffix(".plan")
+
+    def shards(self, *plan: object) -> None:
+        self.plan.write_text(" ".join(map(str, plan)))
+
     def environment(self, **more: str) -> dict[str, str]:
         hidden = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        path = {"PYTHONPATH": str(PLANTED / "slow_shards")} if self.planted else {}
+        path = {"PYTHONPATH": str(PLANTED / "slow_shards"), "PLANTED": str(self.plan)}
         ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": self.mode, "RAY_BACKEND_LOG_LEVEL": "error"}
         ours |= {"RAY_AUTH_TOKEN": self.token} if self.mode == "token" else {}
-        return hidden | ours | path | self.planted | more
+        return hidden | ours | path | more
 
     def start(self, *processors: int) -> None:
         """A head with so many processors, and nodes."""
@@ -156,14 +163,16 @@ def network() -> Iterator[list[str]]:
 
 
 @contextmanager
-def cluster(*processors: int, mode: str = "token", **planted: str) -> Iterator[Cluster]:
+def cluster(*processors: int, mode: str = "token") -> Iterator[Cluster]:
     """A cluster that is there until the block ends."""
     home = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
     with network() as prefix:
-        made = Cluster(home, prefix=prefix, mode=mode, planted=planted, port=6399 if prefix else free_port())
+        made = Cluster(home, prefix=prefix, mode=mode, port=6399 if prefix else free_port())
+        made.shards(0)
         try:
             made.start(*processors)
             yield made
         finally:
             made.close()
             shutil.rmtree(home, ignore_errors=True)
+            made.plan.unlink()

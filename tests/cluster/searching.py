@@ -56,7 +56,7 @@ def memory(made: Cluster) -> Iterator[tuple[str, bytes]]:
 
 
 def memory_of(pid: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
         for region in Path(f"/proc/{pid}/maps").read_text().splitlines():
             matched = REGION.fullmatch(region)
             if matched is None or "w" not in matched[3] or matched[4].startswith(("[vvar", "[vsyscall")):

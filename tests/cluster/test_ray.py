@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from nodes import PLANTED, Cluster, below, cluster, kill, processes
+from nodes import Cluster, below, cluster, kill, processes
 from searching import search
 from tests.world import Server, World, custodes
 from wanted import Wanted, md5_of, run, wanted
@@ -35,14 +35,7 @@ def one_machine(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
 
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[Cluster]:
-    with cluster(2, 2, SLOW_S="0.2") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def many() -> Iterator[Cluster]:
-    """For histories that end nodes and heads."""
-    with cluster(2, 2, SLOW_S="0.2") as made:
+    with cluster(2, 2) as made:
         yield made
 
 
@@ -133,6 +126,7 @@ def restored(made: Cluster) -> None:
 def history(made: Cluster, one: Wanted, path: Path, kinds: list[str], rng: random.Random) -> int:
     """A scan during which things are killed, started again until it is done. How often it was started."""
     starts = 0
+    made.shards(0.2)
     while True:
         starts += 1
         assert starts < 10
@@ -202,6 +196,7 @@ def test_ray_is_shown_no_link_no_entry_of_a_list_no_key_and_no_picture(
 ) -> None:
     secrets = planted(one_machine, pictures)
     path = tmp_path / "run"
+    two_nodes.shards(0.2)
     scan = two_nodes.custodes(*one_machine.scan(path), *on(two_nodes))
     begun(scan, path, SHARDS // 2)
     during = search(two_nodes, secrets)
@@ -293,46 +288,33 @@ def test_a_whole_scan_on_a_ray_of_its_own_says_what_the_local_pool_says(world: W
     assert not [line for _, _, line, _ in processes() if "custodes-ray-" in line]
 
 
-def test_an_interrupt_ends_the_scan_and_the_ray_that_was_started_for_it(one_machine: Wanted, tmp_path: Path) -> None:
-    argv = [
-        sys.executable,
-        "-m",
-        "custodes.cli.main",
-        *map(str, one_machine.scan(tmp_path / "run")),
-        "--executor",
-        "ray",
-    ]
-    slow = os.environ | {"PYTHONPATH": str(PLANTED / "slow_shards"), "SLOW_S": "0.4", "POISON": "3"}
-    with subprocess.Popen(
-        [*argv, "--workers", "2"], stderr=subprocess.PIPE, text=True, env=slow, start_new_session=True
-    ) as scan:
-        begun(scan, tmp_path / "run", 4)
-        members = below({scan.pid})
-        os.killpg(scan.pid, signal.SIGINT)
-        err = scan.communicate(timeout=60)[1]
-    assert (scan.returncode, err.strip()) == (
-        130,
-        "custodes: stopped; a scan that is started again goes on where it stopped",
-    )
+def test_an_interrupt_ends_the_scan_and_all_that_was_started_for_it_and_the_next_one_goes_on(
+    two_nodes: Cluster, one_machine: Wanted, tmp_path: Path
+) -> None:
+    path = one_machine.begun(tmp_path / "run")
+    two_nodes.shards(0.3, 3)
+    scan = two_nodes.custodes(*one_machine.scan(path), *on(two_nodes))
+    begun(scan, path, 4)
+    members = below({scan.pid}) | two_nodes.named("custodes.cli.worker")
+    os.killpg(scan.pid, signal.SIGINT)
+    code, _, err = ended(scan)
+    assert (code, err.strip()) == (130, "custodes: stopped; a scan that is started again goes on where it stopped")
     assert not members & {pid for pid, _, _, _ in processes()}
-    # The same command goes on; the shard that ends its workers is given up aloud.
-    last = subprocess.run(
-        [*argv, "--workers", "2"], capture_output=True, text=True, env=slow | {"SLOW_S": "0"}, check=False
-    )
-    assert last.returncode == 3
-    assert "shard 3 ended 3 workers" in last.stderr
-    assert custodes(*one_machine.scan(tmp_path / "run")).returncode == 1
-    assert one_machine.rows(tmp_path / "run") == one_machine.rows(one_machine.run)
+    two_nodes.shards(0, 3)
+    code, _, err = ended(two_nodes.custodes(*one_machine.scan(path), *on(two_nodes)))
+    assert (code, "shard 3 ended 3 workers" in err) == (3, True)
+    assert custodes(*one_machine.scan(path)).returncode == 1
+    one_machine.same(path)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(50))
 def test_in_random_histories_nothing_is_lost_or_double_and_the_card_is_the_same(
-    seed: int, many: Cluster, one_machine: Wanted, tmp_path: Path
+    seed: int, two_nodes: Cluster, one_machine: Wanted, tmp_path: Path
 ) -> None:
     rng = random.Random(seed)
     kinds = rng.choices(list(KILLS), k=rng.randint(1, 4))
     path = one_machine.begun(tmp_path / "run")
-    history(many, one_machine, path, kinds, rng)
+    history(two_nodes, one_machine, path, kinds, rng)
     one_machine.same(path)
-    restored(many)
+    restored(two_nodes)

@@ -406,10 +406,10 @@ def test_lack_of_memory_is_its_own_outcome_and_exact_falls_back_to_fast_first(mo
     fast = look(data, DecodePolicy.FAST)
     load = image_module._load_jpeg
 
-    def short(data, policy, layout, *, tolerant):  # type: ignore[no-untyped-def]
-        if policy is DecodePolicy.EXACT:
+    def short(data, layout, *, reduced):  # type: ignore[no-untyped-def]
+        if not reduced:
             raise MemoryError
-        return load(data, policy, layout, tolerant=tolerant)
+        return load(data, layout, reduced=reduced)
 
     monkeypatch.setattr(image_module, "_load_jpeg", short)
     assert look(data) == fast

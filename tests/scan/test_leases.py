@@ -137,11 +137,9 @@ def test_a_lease_is_renewed_as_long_as_its_coordinator_lives(database: Database)
 def test_a_lease_that_ran_out_is_not_renewed(database: Database) -> None:
     with Leases(Database(database._address), RUN, lease_s=0.6) as one:
         expire(database, one)
-        until = time.monotonic() + 10
+        one._renewing.join(10)
         with pytest.raises(FencedError):
-            while time.monotonic() < until:
-                one.check()
-                time.sleep(0.02)
+            one.check()
 
 
 def test_a_shard_is_not_taken_over_while_its_mark_is_being_published(
@@ -285,7 +283,8 @@ def test_a_leased_supply_is_not_finished_before_the_others_are(begin: Callable[[
     one, two = (LeasedSupply(begin(), lambda _shard: None, lambda: now[0]) for _ in range(2))
     one._leases.plan(works(2))
     first, second = one.take(), two.take()
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     one.settled(first.shard, ShardReport(first.shard, 0, 1, {}, 0))
     assert (one.take(), one.finished) == (None, False)
     two.settled(second.shard, ShardReport(second.shard, 0, 1, {}, 0))
@@ -341,7 +340,7 @@ def work_all(supply: LeasedSupply, fence: PostgresFence, marks: Marks) -> None:
         supply.settled(job.shard, ShardReport(job.shard, 0, 3, {}, 0))
 
 
-def whole_run(through: Database, marks: Marks, count: int = 3) -> bool:
+def whole_run(through: Database, marks: Marks, count: int = 2) -> bool:
     """Plan, claim, fence, record, renew, give back. Whether it said that it is finished."""
     with Leases(through, RUN) as leases:
         leases.plan(works(count), [])
@@ -363,13 +362,13 @@ def test_cut_at_any_statement_nothing_is_lost_and_nothing_doubled(postgres: Serv
             proxy.cut(number, when)
             marks, through = Marks(), proxy.database(schema=schema)
             assert whole_run(through, marks), number
-            assert marks.published == {0: 1, 1: 1, 2: 1}, proxy.seen
+            assert marks.published == {0: 1, 1: 1}, proxy.seen
             cuts, _ = proxy.cuts, proxy.cut(0)
-            assert rows(through, "shard, done, rows") == [(shard, True, 3) for shard in range(3)]
+            assert rows(through, "shard, done, rows") == [(shard, True, 3) for shard in range(2)]
             assert through.read(lambda connection: connection.execute("SELECT * FROM coordinators").fetchall()) == []
             if not cuts:
                 break
-        assert 40 < number < 119
+        assert 30 < number < 119
 
 
 def test_the_cut_test_catches_a_claim_that_is_not_safe_to_run_twice(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -220,7 +221,7 @@ def work_some(worker: Worker, waiting: SimpleQueue[ShardJob], mouth: Mouth) -> N
 
 def main() -> None:
     """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
-    die_with_parent()
+    die_with_parent(int(sys.argv[1]) if sys.argv[1:] else None)  # named, so that one which is gone by now is missed
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to hear, which ends its workers
     keep_secrets()
     mouth = Mouth(os.dup(1))

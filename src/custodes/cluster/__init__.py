@@ -14,7 +14,7 @@ from custodes.errors import InputError
 
 __all__ = ["Cluster", "wanted_cluster"]
 
-_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9._-]*):[0-9]{1,5}")
 
 
 @dataclass(frozen=True)

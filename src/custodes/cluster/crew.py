@@ -19,6 +19,7 @@ import msgspec
 from custodes import __version__
 from custodes.channel import Frames, encode
 from custodes.cluster.wire import Broken, Capacity, Close, Ended, Give, Heard, Lost, Open, Place, Seated
+from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.scan.pool import Again, Event, Failure, Hello, Report, Started, Tick, WorkerMessage
 from custodes.scan.shard import ShardJob, ShardReport
 from custodes.scan.supply import Supply
@@ -85,6 +86,7 @@ class Crew:
         self._processors: dict[str, int] = {}
         self._window: deque[ShardJob] = deque()
         self._again = Again()
+        self._budgets = HostBudgets(hello.per_host)  # for all nodes together
         self._given: dict[int, _Given] = {}
         self._losses: dict[int, int] = {}
         self._durations: deque[float] = deque(maxlen=DURATIONS)
@@ -132,7 +134,9 @@ class Crew:
         self._give(number, msgspec.structs.replace(self._hello, workers=max(1, here)))
 
     def _heard(self, number: int, seat: _Seat, message: WorkerMessage) -> Iterator[Event]:
-        if isinstance(message, Started):
+        if isinstance(message, Ask):
+            self._give(number, self._budgets.ask(number, message, self._clock()))
+        elif isinstance(message, Started):
             seat.ready, seat.idle_since = True, self._clock()
         elif isinstance(message, Tick):
             yield msgspec.structs.replace(message, node=seat.node)
@@ -159,6 +163,7 @@ class Crew:
     def _ended(self, number: int) -> Iterator[Event]:
         """A worker died: its shards are to blame, but for those that a second seat has."""
         node = self._seats[number].node
+        self._budgets.gone(number, self._clock())
         jobs, had_some = self._leave(number)
         if not had_some:
             self._unasked += 1
@@ -279,7 +284,7 @@ class Crew:
         self._given.setdefault(job.shard, _Given(job)).seats.add(number)
         self._give(number, job)
 
-    def _give(self, number: int, message: Hello | ShardJob) -> None:
+    def _give(self, number: int, message: Hello | ShardJob | Grant) -> None:
         self._out.append(Give(number, encode(message)))
 
     def _stuck(self) -> Iterator[Event]:

@@ -14,6 +14,7 @@ import resource
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ SILENCE_S_MAX: Final = 120.0
 """A seat that answers nothing for so long is taken for lost."""
 
 CAPACITY_EVERY_S: Final = 2.0
+CONNECT_S_MAX: Final = 10.0
 PROBE_S_MAX: Final = 30.0
 LAST_S: Final = 10.0
 """So long an orderly end may take."""
@@ -75,6 +77,11 @@ class BrokenError(Exception):
 
 def refuse_open_cluster(address: str) -> None:
     """A cluster that answers whoever has a wrong token answers everybody: who can reach it runs code on its nodes. Raises BrokenError."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S_MAX).close()
+    except OSError:
+        raise BrokenError(*nobody(address)) from None
     wrong = os.environ | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
     argv = [sys.executable, "-P", "-m", "custodes.cluster.probe", address]
     try:
@@ -82,9 +89,14 @@ def refuse_open_cluster(address: str) -> None:
     except subprocess.TimeoutExpired:
         tried = None
     if tried is None or tried.stdout.strip() not in (b"open", b"closed"):
-        raise BrokenError(f"no Ray cluster answers at {address}", "give the address of its head: --address HOST:PORT")
+        raise BrokenError(*nobody(address))
     if tried.stdout.strip() == b"open":
         raise BrokenError(f"the Ray cluster at {address} lets in whoever reaches it: it asks for no token", OPEN_HINT)
+
+
+def nobody(address: str) -> tuple[str, str]:
+    """What is said where no cluster answers."""
+    return f"no Ray cluster answers at {address}", "give the address of its head: --address HOST:PORT"
 
 
 def join(asked: Join, folder: str) -> str:
@@ -223,12 +235,13 @@ async def converse(driver: Driver, ear: Ear) -> None:
 
 
 def main() -> None:
-    """Entry point. Standard output carries frames, so anything that prints is turned to standard error."""
+    """Entry point. Standard output carries frames. What Ray prints of itself is of use to nobody: what matters comes as an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's to hear
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.environ.update(SETTINGS)
-    out = os.dup(1)
-    os.dup2(2, 1)
+    out, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
     ear = Ear()
     ear.start()
     asked = ear.heard.get()

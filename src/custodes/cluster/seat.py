@@ -75,7 +75,11 @@ class Seat:
     def _keep(self) -> None:
         environment = {name: value for name, value in os.environ.items() if passed_on(name, value)}
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, constant arguments
-            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+            [*self._argv, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
         )
         self._started.put(process)
         assert process.stdout is not None

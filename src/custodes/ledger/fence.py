@@ -1,4 +1,4 @@
-"""The fence before a done-mark: who has lost the right to a shard is stopped there, and not later.
+"""The fence before a commit: who has lost the right to a shard is stopped there, and not later.
 
 ``ledger.run`` asks; who answers knows of leases. With none every commit may go on, and the first wins.
 """
@@ -13,10 +13,10 @@ __all__ = ["OPEN", "Fence"]
 
 
 class Fence(Protocol):
-    """Asked around each publishing of a done-mark."""
+    """Asked around each commit."""
 
     def held(self, shard: int, generation: int, token: int) -> AbstractContextManager[None]:
-        """Entered before the done-mark is published, left after. Raises where whoever holds this token may not publish it any more."""
+        """Entered before findings and done-mark are published, left after. Raises where whoever holds this token may publish them no more."""
         ...
 
 

@@ -170,12 +170,12 @@ class RunDirectory:
         files = {f"{folder_of('findings', commit.shard)}/{name}": commit.sealed}
         if vectors is not None:
             files[self.vectors_name(record)] = vectors
-        # Order matters. 1: findings, and vectors. 2: the shard file, which is the done-mark.
-        for each, data in files.items():
-            self.store.publish(each, data)
-        final = shard_name(commit.shard, commit.generation)
+        final, shard_file = shard_name(commit.shard, commit.generation), encode_shard(commit.table, record)
         with self._fence.held(commit.shard, commit.generation, commit.fence):
-            won = self.store.publish(final, encode_shard(commit.table, record))
+            # Order matters. 1: findings, and vectors. 2: the shard file, which is the done-mark.
+            for each, data in files.items():
+                self.store.publish(each, data)
+            won = self.store.publish(final, shard_file)
         if won:
             return record
         stands = read_record(self.store, final)

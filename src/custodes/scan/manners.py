@@ -48,8 +48,8 @@ class Manners:
 
     def ask(self, ask: Ask, answer: Callable[[Grant], None]) -> None:
         """Pass an ask on, in the run's names."""
-        names = {self._naming(digest)[:16]: digest for digest, _, _ in ask.hosts}
-        hosts = [(name, *said[1:]) for name, said in zip(names, ask.hosts, strict=True)]
+        hosts = [(self._naming(digest)[:16], wanted, kept) for digest, wanted, kept in ask.hosts]
+        names = {name: said[0] for (name, _, _), said in zip(hosts, ask.hosts, strict=True)}
         with self._lock:
             if ask.over:
                 self._asked.pop(ask.carrier, None)

@@ -153,7 +153,7 @@ class Again:
 
 
 class LocalPool:
-    """Worker processes on this machine. ``argv`` starts one; ``hello`` is the first message that it is sent."""
+    """Worker processes on this machine. ``argv`` and our process number start one; ``hello`` is the first message that it is sent."""
 
     def __init__(self, argv: Sequence[str], hello: Hello) -> None:
         self._argv = list(argv)
@@ -221,7 +221,10 @@ class LocalPool:
 
     def _start(self) -> _Worker:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter, constant arguments
-            self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=tuple(self._hello.shelf.values())
+            [*self._argv, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=tuple(self._hello.shelf.values()),
         )
         worker = _Worker(process)
         assert process.stdin is not None

@@ -20,6 +20,7 @@ from custodes.gateway.inspection.inspector import Equipment, Inspector, decoders
 from custodes.gateway.inspection.register import Register
 from custodes.gateway.vocabulary import Stage
 from custodes.model import Entry, Kind, Pdq
+from custodes.sniff import jpeg_coding
 from custodes.viewing import Task, Viewing
 from tests.decode.pictures import picture, saved
 
@@ -69,7 +70,7 @@ def test_a_known_picture_is_known_however_it_is_hidden_and_goes_no_further(how: 
     assert names(looked) == {"known:report"}
     assert looked.facts[0].by == "demo@1-demo"
     assert looked.facts[0].where == "0"
-    assert (looked.released, it.red.shown, it.decoders.tasks) == (b"", 0, [Task.JUDGE])
+    assert (looked.released, it.red.shown, it.decoders.tasks) == (b"", 0, [Task.WRITE])
     assert [match.entry for match in looked.matches] == ["planted"]
     assert looked.sha256 == hashlib.sha256(HIDDEN_IN[how]).digest()
 
@@ -237,8 +238,9 @@ def test_nothing_but_pixels_leaves(kind: str) -> None:
 
 
 def test_fault_the_image_that_was_opened_written_again_takes_its_profile_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(written_module, "_bare", lambda image: image)
-    assert MARK in world().look(MARKED["jpeg"]).released
+    opened = MARKED["a moving gif"]
+    monkeypatch.setattr(written_module, "_image", lambda _: Image.open(BytesIO(opened)))
+    assert MARK in world().look(opened).released
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "tiff"])
@@ -283,10 +285,50 @@ def test_large_pictures_are_shown_in_quarters_too() -> None:
 def test_what_was_written_is_judged_by_lists_and_by_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that went wrong would let out another picture than was judged."""
     content = saved(photo(3), "PNG")
-    monkeypatch.setattr(written_module, "_bare", lambda image: PHOTO)
+    wrong_writer(monkeypatch, saved(PHOTO, "PNG"))
     assert names(world(pdq_entry(PHOTO)).look(content)) == {"known:report"}
-    monkeypatch.setattr(views_module, "written", lambda *_: ("png", saved(PHOTO.resize((320, 256)), "PNG")[:-40]))
-    assert names(world().look(content)) == {"unreadable"}
+    for wrong in (saved(PHOTO, "PNG"), saved(photo(3), "PNG")[:-40]):
+        wrong_writer(monkeypatch, wrong)
+        assert names(world().look(content)) == {"unreadable"}
+
+
+def wrong_writer(monkeypatch: pytest.MonkeyPatch, file: bytes) -> None:
+    monkeypatch.setattr(views_module, "written", lambda *_: ("png", file))
+
+
+def test_fault_a_copy_that_is_not_compared_may_show_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_writer(monkeypatch, saved(PHOTO, "PNG"))
+    monkeypatch.setattr(inspector_module, "_is_the_same", lambda *_: True)
+    looked = world().look(saved(photo(3), "PNG"))
+    assert (pixels(looked.released) == pixels(saved(PHOTO, "PNG"))).all()
+
+
+def test_detectors_are_shown_the_frames_that_a_moving_copy_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Encoders of animations leave frames out and merge them: one that put another picture in would go by the first frame's digest."""
+    wrong_writer(monkeypatch, moving("PNG", OTHERS[0], RED))
+    looked = world().look(moving("PNG", OTHERS[0], OTHERS[1]))
+    assert looked.facts[0].score == 1.0
+
+
+def test_what_cannot_be_written_or_not_in_time_is_still_looked_for_in_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hopeless(*_: object) -> None:
+        raise written_module.UnwritableError
+
+    def lacking(*_: object) -> None:
+        raise MemoryError
+
+    for broken in (hopeless, lacking):
+        monkeypatch.setattr(views_module, "written", broken)
+        assert names(world(pdq_entry(PHOTO)).look(saved(PHOTO, "PNG"))) == {"known:report"}
+        assert names(world().look(saved(PHOTO, "PNG"))) == {"unreadable"}
+
+
+@pytest.mark.parametrize(("quality", "chroma"), [(30, 2), (75, 2), (90, 2), (90, 1), (95, 0), (100, 0)])
+def test_a_jpeg_file_is_written_about_as_finely_as_it_was(quality: int, chroma: int) -> None:
+    content = saved(PHOTO, "JPEG", quality=quality, subsampling=chroma)
+    released = world().look(content).released
+    assert jpeg_coding(released) == (min(max(quality, 50), 95), jpeg_coding(content)[1])
+    assert np.abs(pixels(released) - pixels(content)).mean() < 2.5
 
 
 # -- detectors

@@ -21,7 +21,7 @@ from tests.decode.pictures import saved
 from .making import RED, SMALL, VIEWING, photo, world
 
 CONTENT = saved(photo(), "PNG")
-HONEST = {task: view_content(CONTENT, LIMITS, VIEWING, task) for task in (Task.JUDGE, Task.WRITE, Task.SHOW)}
+HONEST = {task: view_content(CONTENT, LIMITS, VIEWING, task) for task in (Task.JUDGE, Task.WRITE)}
 
 
 def changed(task: Task, **fields: Any) -> bytes:
@@ -42,20 +42,20 @@ def test_an_answer_crosses_unchanged_and_no_beginning_of_it_is_taken(task: Task)
         unpacked(sent + b"\0", VIEWING, task)
 
 
-SQUARE = HONEST[Task.SHOW].views[0]
+SQUARE = HONEST[Task.WRITE].views[0]
 WRITTEN = HONEST[Task.WRITE].written
 SMALLER = view_content(saved(photo(1, (300, 256)), "PNG"), LIMITS, VIEWING, Task.WRITE).written
 LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
     "a file where none was asked for": (Task.JUDGE, lambda: changed(Task.JUDGE, written=WRITTEN, form="png")),
-    "views where none were asked for": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE,))),
+    "views where none were asked for": (Task.JUDGE, lambda: changed(Task.JUDGE, views=(SQUARE,))),
     "a file of another format": (Task.WRITE, lambda: changed(Task.WRITE, written=saved(RED, "JPEG"))),
     "a page": (Task.WRITE, lambda: changed(Task.WRITE, written=b"<html>")),
     "a drawing": (Task.WRITE, lambda: changed(Task.WRITE, written=b"<svg", form="svg")),
     "a file of another size": (Task.WRITE, lambda: changed(Task.WRITE, written=SMALLER)),
     "no file and a format": (Task.WRITE, lambda: changed(Task.WRITE, written=b"")),
-    "no file of a whole picture": (Task.WRITE, lambda: changed(Task.WRITE, written=b"", form="")),
-    "too many views": (Task.SHOW, lambda: changed(Task.SHOW, views=(SQUARE,) * 65)),
-    "a view more than is there": (Task.SHOW, lambda: changed(Task.SHOW, views=(SQUARE, SQUARE[:-1])) + b"xx"),
+    "views of a picture without a file": (Task.WRITE, lambda: changed(Task.WRITE, written=b"", form="")),
+    "too many views": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE,) * 65)),
+    "a view more than is there": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE, SQUARE[:-1])) + b"xx"),
     "too many codes": (Task.JUDGE, lambda: HEAD.pack(0, 2, CODES_MAX + 1, 9, 9)),
     "a format that there is not": (Task.WRITE, lambda: _with_form(9)),
     "a quality that there is not": (
@@ -67,7 +67,7 @@ LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
 
 def _with_form(form: int) -> bytes:
     sent = bytearray(packed(HONEST[Task.WRITE]))
-    sent[len(sent) - len(WRITTEN) - 5] = form
+    sent[len(sent) - len(WRITTEN) - len(SQUARE) - 5] = form
     return bytes(sent)
 
 
@@ -146,4 +146,4 @@ def test_without_decoders_whoever_waits_and_whoever_comes_is_told(capfd: pytest.
 
 
 def test_a_view_tells_nothing_when_printed() -> None:
-    assert "views" not in repr(Viewed(HONEST[Task.SHOW].examined, (SQUARE,)))
+    assert "views" not in repr(Viewed(HONEST[Task.WRITE].examined, (SQUARE,)))

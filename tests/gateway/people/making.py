@@ -86,7 +86,7 @@ def people(ledger: Ledger, clock: Clock | None = None, **changed: Any) -> People
     """Two tenants, demo and other, whose keys are their names."""
     told = {"tenants": {"demo": tenant(), "other": tenant("other")}} | changed
     clock = clock or Clock()
-    means = Means(RunKey(bytes(32)), policy_of=lambda _: "strict", clock=clock, sleep=clock.sleep)
+    means = Means(RunKey(bytes(32)), clock=clock, sleep=clock.sleep)
     return People(ledger, PeopleSettings(**told), means)
 
 

@@ -13,7 +13,7 @@ from custodes.config import load_site
 from custodes.errors import ExitCode
 from custodes.gatebooks import CardAsked, ledger_of, stated
 from custodes.gateway.people.card import read_measures, recorded, write_gateway_card
-from custodes.gateway.people.sqlite import SqliteLedger
+from custodes.gateway.people.ledger import Ledger
 from custodes.gateway.rules.policy import load_policy
 
 __all__ = ["card", "decisions"]
@@ -86,7 +86,7 @@ def decisions(after: int, config: str | None, *, json_: bool) -> int:
     """
     del json_  # the answer is always JSON
 
-    async def tell(ledger: SqliteLedger) -> None:
+    async def tell(ledger: Ledger) -> None:
         async for line in recorded(ledger, after):
             as_json(line)
 

@@ -7,7 +7,6 @@ for), ``revised_prompt`` (only our own), links of the generator (not followed), 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -178,11 +177,11 @@ class OpenAI:
             raise no
         return made_by(answer, wanted.asked.count)
 
-    def _given(self, wanted: Wanted, image: Released) -> dict[str, str]:
+    def _given(self, wanted: Wanted, image: Released) -> dict[str, str | bytes]:
         base = self.settings.public_url.rstrip("/")
         if wanted.as_url and base:
             return {"url": f"{base}/images/released/{self.shelf.put(image)}"}
-        return {"b64_json": base64.b64encode(image.content).decode()}
+        return {"b64_json": image.content}  # which JSON has in base64
 
 
 def _model(name: str) -> dict[str, Any]:
@@ -243,7 +242,7 @@ class _Stream:
         self.request[DOOR].failed(what)
         return [_error(failure(what))]
 
-    def _completed(self, document: dict[str, Any], image: dict[str, str]) -> bytes:
+    def _completed(self, document: dict[str, Any], image: dict[str, str | bytes]) -> bytes:
         kind = "image_edit.completed" if self.wanted.work is Work.EDITS else "image_generation.completed"
         told: dict[str, Any] = {name: document[name] for name in ("output_format", "x_gateway") if name in document}
         event: dict[str, Any] = {

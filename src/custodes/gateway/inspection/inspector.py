@@ -33,6 +33,7 @@ from custodes.handover.finding import Match, match_of
 from custodes.model import Action, Content, Decision, Digests, Pdq, Reason, Role
 from custodes.pictures import Pixels
 from custodes.serving.images import Answer, Decoders
+from custodes.sniff import may_move
 from custodes.viewing import Task, Viewed, Viewing
 
 __all__ = ["LIMITS", "Equipment", "FaceMatcher", "Inspector", "decoders_for", "jail_settings"]
@@ -43,7 +44,6 @@ LIMITS: Final = ImageLimits(pixels_max=25_000_000, frame_pixels_max=100_000_000)
 FLOOR: Final = 0.2
 
 _CUT_SHORT: Final = (Reason.DECODE_MEMORY, Reason.DECODE_TIMEOUT, Reason.DECODER_DIED)
-_WORDS: Final = 4  # of 64 bits, of a PDQ code
 _QUALITY_MIN: Final = 50  # below it a code says little of a picture
 _DRIFT_MAX: Final = 31  # bits, as lists are searched
 
@@ -149,9 +149,10 @@ class _Look:
         second = await self.decoders.do(Content(seen.written), Task.CONFIRM)
         if known := await self._known(second):
             return self._withheld(known, first)
-        if not await asyncio.to_thread(_is_the_same, seen, second.viewed.examined):
+        copy = second.viewed.examined
+        if not _is_the_same(seen, copy) or (may_move(seen.written) and not second.viewed.views):
             return self._unreadable(first)
-        facts = await self._detected(seen, second.viewed.examined)
+        facts = await self._detected(second.viewed.views or seen.views, (*seen.examined.pdq, *copy.pdq))
         released = await self._stamped(seen, second) if self.stage is Stage.OUTPUT else seen.written
         return Looked(facts, self.stage, released, seen.form, first.exact[2])
 
@@ -177,8 +178,8 @@ class _Look:
 
     # -- detectors
 
-    async def _detected(self, seen: Viewed, copy: Examined) -> tuple[Fact, ...]:
-        shown = _squares(seen.views, self.equipment.recipes)
+    async def _detected(self, views: Sequence[bytes], codes: Sequence[Pdq]) -> tuple[Fact, ...]:
+        shown = _squares(views, self.equipment.recipes)
         facts, highest = [], 0.0
         for detector, squares in zip(self.equipment.detectors, shown, strict=False):
             score = await detector.score(squares)
@@ -187,7 +188,7 @@ class _Look:
             highest = max(highest, score)
             facts.append(self._fact(detector.fact, detector.name, score))
         if highest >= self.equipment.floor:
-            facts += await self._persons([*seen.examined.pdq, *copy.pdq], shown[-1])
+            facts += await self._persons(codes, shown[-1])
         return tuple(facts)
 
     async def _persons(self, codes: Sequence[Pdq], squares: Sequence[Pixels]) -> Iterable[Fact]:
@@ -216,17 +217,16 @@ class _Look:
 
 
 def _is_the_same(seen: Viewed, copy: Examined) -> bool:
-    """Whether the copy is whole, of the original's size, of the format that it is said to be, and by every digest that says anything the same picture."""
+    """Whether the copy is whole, of the original's size, of the format that it is said to be, and the same picture, where its digest says anything of it.
+
+    Tiles are left out: those that are all but flat drift by more than pictures differ.
+    """
     original = seen.examined
-    if copy.reason is not Reason.FULL or (copy.width, copy.height, copy.format) != (
-        original.width,
-        original.height,
-        seen.form,
-    ):
+    if copy.reason is not Reason.FULL or (copy.width, copy.height) != (original.width, original.height):
         return False
-    held = np.frombuffer(b"".join(code.code for code in copy.pdq), np.uint64).reshape(-1, _WORDS)
-    told = [code.code for code in original.pdq if code.quality >= _QUALITY_MIN]
-    return all(int(np.bitwise_count(held ^ np.frombuffer(code, np.uint64)).sum(1).min()) <= _DRIFT_MAX for code in told)
+    first, again = original.pdq[0], copy.pdq[0]
+    drift = (int.from_bytes(first.code) ^ int.from_bytes(again.code)).bit_count()
+    return copy.format == seen.form and (drift <= _DRIFT_MAX or max(first.quality, again.quality) < _QUALITY_MIN)
 
 
 def _squares(views: Sequence[bytes], recipes: Sequence[Recipe]) -> list[list[Pixels]]:

@@ -15,7 +15,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -26,13 +26,13 @@ from custodes.errors import StorageError
 from custodes.gateway.door import Denial, DeniedError
 from custodes.gateway.guard import Caller, RefusedError, UnableError
 from custodes.gateway.people.flights import Flights
-from custodes.gateway.people.ledger import Asking, Entry, Ledger, Noted, Standing
+from custodes.gateway.people.ledger import Asking, Entered, Entry, Ledger, Noted, Standing
 from custodes.gateway.people.metrics import Metrics
 from custodes.gateway.people.settings import DAY_MS, PeopleSettings, TenantSettings, ladders
 from custodes.gateway.vocabulary import Action, Fact, Grade, Stage, Verdict
 from custodes.serving.rate import Rate
 
-__all__ = ["Means", "People", "name_of"]
+__all__ = ["Means", "People", "Recording", "name_of"]
 
 T = TypeVar("T")
 LEDGER_S: Final = 10.0
@@ -46,16 +46,11 @@ _VISITS: Final = 20
 """Who waits for a picture may look how far it is so many times for each request of its rate, and so often in any case."""
 
 
-def _none(_: str) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What people are known and told by. ``policy_of``: the version of a tenant's policy, for the record."""
+    """What people are known and told by."""
 
     key: RunKey
-    policy_of: Callable[[str], str] = _none
     metrics: Metrics = field(default_factory=Metrics)
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -70,6 +65,7 @@ class _Rated:
     """So many a minute. Raises DeniedError where there are more."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+        self.per_minute = per_minute
         self._rate, self._wait_s = Rate(per_minute, clock), math.ceil(60 / per_minute)
 
     def take(self) -> None:
@@ -87,19 +83,25 @@ class People:
     """
 
     def __init__(self, ledger: Ledger, settings: PeopleSettings, means: Means) -> None:
-        self._ledger, self._settings, self._means = ledger, settings, means
-        self._ladders = ladders(settings.strikes)
+        self._ledger, self._means = ledger, means
         self._user, self._request = means.key.naming("gateway user"), means.key.naming("gateway request")
-        self._rates = {
-            name: _Rated(tenant.requests_per_minute, means.clock) for name, tenant in settings.tenants.items()
-        }
-        self._visits = {
-            name: _Rated(max(_VISITS_MIN, tenant.requests_per_minute * _VISITS), means.clock)
-            for name, tenant in settings.tenants.items()
-        }
+        self._rates: dict[str, _Rated] = {}
+        self._visits: dict[str, _Rated] = {}
+        self.use(settings)
         self._waiting: Counter[tuple[str, str]] = Counter()
         self._booked: dict[str, int] = {}
         self.flights = Flights(self._landed)
+
+    def use(self, settings: PeopleSettings) -> None:
+        """Take tenants and limits as they are now, for requests that come from here on. What of a minute is used up stays so."""
+        self._settings, self._ladders = settings, ladders(settings.strikes)
+        rates = {name: tenant.requests_per_minute for name, tenant in settings.tenants.items()}
+        visits = {name: max(_VISITS_MIN, rate * _VISITS) for name, rate in rates.items()}
+        self._rates, self._visits = self._rated(self._rates, rates), self._rated(self._visits, visits)
+
+    def _rated(self, before: Mapping[str, _Rated], wanted: Mapping[str, int]) -> dict[str, _Rated]:
+        kept = {name: rated for name, rated in before.items() if rated.per_minute == wanted.get(name)}
+        return {name: kept.get(name) or _Rated(rate, self._means.clock) for name, rate in wanted.items()}
 
     # -- the door's Admitting
 
@@ -113,12 +115,19 @@ class People:
         Who comes in has so many images booked until the request has landed: they are nobody else's meanwhile.
         """
         name, tenant = self._tenant(key)  # 1
-        self._rates[name].take()  # 2, so that nobody keeps the ledger busy
+        rate = self._rates[name]
+        rate.take()  # 2, here first: so that nobody keeps the ledger busy
         names = self._user_name(name, tenant, user), self._request_name(name, user, request)
         caller = Caller(name, *names, booking=secrets.token_hex(16))
         self._booked[caller.booking] = images
         try:
-            standing = await self._enters(caller, tenant, images)  # 2, 3
+            entered = await self._enters(caller, tenant, images)
+            if entered.hurried:
+                raise rate.hurried()
+            standing = entered.standing
+            self._may(standing)  # 3
+            if not entered.booked:
+                self._has_left(tenant, standing, images)
             if delay_s := self._settings.probing.delay_s(standing.refusals, standing.tenant_refusals):  # 4
                 await self._delayed(caller, standing, delay_s)
                 standing = await self._stands(caller)
@@ -129,8 +138,8 @@ class People:
         self.flights.enter(caller)
         return replace(caller, warned=standing.warned)
 
-    async def _enters(self, caller: Caller, tenant: TenantSettings, images: int) -> Standing:
-        """How the caller stands, who was counted, and whose images are booked. Raises DeniedError, UnableError."""
+    async def _enters(self, caller: Caller, tenant: TenantSettings, images: int) -> Entered:
+        """What the ledger says to it. Raises UnableError."""
         now = self._now()
         entry = Entry(
             asking=self._asking(caller, now),
@@ -140,13 +149,7 @@ class People:
             booking=caller.booking,
             booked_until=now + _BOOKED_MS,
         )
-        entered = await self._answered(self._ledger.enter(entry))
-        if entered.hurried:
-            raise self._rates[caller.tenant].hurried()
-        self._may(entered.standing)
-        if not entered.booked:
-            self._has_left(tenant, entered.standing, images)
-        return entered.standing
+        return await self._answered(self._ledger.enter(entry))
 
     def _landed(self, booking: str) -> None:
         """The request is over. What of its booking was not released is given back."""
@@ -161,10 +164,6 @@ class People:
         standing = await self._stands(caller)
         self._may(standing)
         return replace(caller, warned=standing.warned)
-
-    def tenant(self, name: str) -> TenantSettings:
-        """What is set for a tenant that was let in."""
-        return self._settings.tenants[name]
 
     async def standing(self, caller: Caller) -> Standing:
         """How the caller stands. Raises StorageError."""
@@ -245,8 +244,15 @@ class People:
 
     # -- the guard's Records
 
-    async def decided(
-        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool = False
+    async def decided(  # noqa: PLR0913 - what the guard says, and the policy
+        self,
+        caller: Caller,
+        stage: Stage,
+        verdict: Verdict,
+        facts: Sequence[Fact],
+        *,
+        acknowledged: bool = False,
+        policy: str = "",
     ) -> None:
         """1. The record, durable. 2. Counts. 3. What else this user has in flight ends, where the refusal is hard. Raises StorageError."""
         now = self._now()
@@ -260,7 +266,7 @@ class People:
                 stage=stage,
                 verdict=verdict,
                 facts=tuple(facts),
-                policy=self._means.policy_of(caller.tenant),
+                policy=policy,
                 acknowledged=acknowledged,
                 retried_since=now - self._settings.strikes.retry_window_s * 1000,
                 ladders=self._ladders,
@@ -292,3 +298,18 @@ class People:
 
     def _now(self) -> int:
         return int(self._means.clock() * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The guard's Records: of decisions that are made under the policies whose versions these are, by tenant."""
+
+    people: People
+    policy_of: Callable[[str], str]
+
+    async def decided(
+        self, caller: Caller, stage: Stage, verdict: Verdict, facts: Sequence[Fact], *, acknowledged: bool
+    ) -> None:
+        """See ``People.decided``."""
+        policy = self.policy_of(caller.tenant)
+        await self.people.decided(caller, stage, verdict, facts, acknowledged=acknowledged, policy=policy)

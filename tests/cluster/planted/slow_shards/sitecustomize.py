@@ -1,6 +1,6 @@
 """Shards that take a while, so that a test can end what works at them. Tests put this folder on PYTHONPATH; nothing else does.
 
-SLOW_S: seconds for each. POISON: a shard that ends its worker.
+The file that PLANTED names says so anew for each shard: seconds, and perhaps the number of a shard that ends its worker.
 """
 
 import os
@@ -14,9 +14,11 @@ if "custodes.cli.worker" in sys.orig_argv:
     real = shard.process_shard
 
     def process_shard(job, tools):  # type: ignore[no-untyped-def]
-        if str(job.shard) == os.environ.get("POISON"):
+        with open(os.environ["PLANTED"]) as file:
+            seconds, *poison = file.read().split()
+        if str(job.shard) in poison:
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(float(os.environ.get("SLOW_S", "0")))
+        time.sleep(float(seconds))
         return real(job, tools)
 
     shard.process_shard = process_shard
