@@ -30,6 +30,7 @@ from custodes.lists.checks import ListChecks
 from custodes.lists.matcher import MatchSettings
 from custodes.model import REASONS
 from custodes.net import FetchLimits
+from custodes.postgres.settings import DatabaseSettings
 from custodes.scan.settings import PACE
 from custodes.scan.wording import OUTCOMES, PASSING, REASON_WORDS
 from custodes.services.limits import CallLimits
@@ -189,6 +190,11 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "The token that holds the signing key, where it does not lie in a file: see [keys](../concepts/keys.md).",
     ),
     ("scan", Scan, "How scans run. `--pass` and `--workers` override it for one command."),
+    (
+        "database",
+        DatabaseSettings,
+        "What several machines share: see [PostgreSQL](../guides/postgresql.md).",
+    ),
     (
         "fetch",
         FetchLimits,

@@ -187,6 +187,7 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
     settings = checked(site)
     async with AsyncExitStack() as stack:
         rulebook, lexicon, versions = rulebook_of(site), lexicon_of(site), site.lists().current()
+        screening = asyncio.get_running_loop().run_in_executor(None, Screen, lexicon)  # while the decoders start
         equipment = equipment_of(site, settings, detectors)
         decoders = decoders_for(equipment, settings.decoders)
         stack.callback(decoders.close)
@@ -204,7 +205,7 @@ async def standing(site: Site, tell: Tell, detectors: Sequence[Detector] = ()) -
             metrics.watch_withheld(notes.slips.count)
         sealed = _sealed(site, notes)
         checks = Checks(
-            screening=Screen(lexicon),
+            screening=await screening,
             inspecting=inspector,
             ruling=rulebook,
             rewriting=_rewriter(rulebook, lexicon, model),

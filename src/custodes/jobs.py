@@ -21,7 +21,7 @@ from custodes.cluster import Cluster
 from custodes.cluster.ray import RayExecutor
 from custodes.config import Site
 from custodes.confine import HINT
-from custodes.errors import FencedError, InputError, JailError
+from custodes.errors import FencedError, InputError, JailError, WorldError
 from custodes.ledger.leases import Leases
 from custodes.ledger.manifest import ListUsed, Manifest
 from custodes.ledger.run import RunDirectory, ShardRecord
@@ -31,13 +31,13 @@ from custodes.scan.embedding import EmbedRequest, with_model
 from custodes.scan.html import render
 from custodes.scan.joining import model_of, vectors_of
 from custodes.scan.labels import label_rows
-from custodes.scan.pool import Event, Hello, LocalPool
+from custodes.scan.pool import Event, Hello, LocalPool, Report
 from custodes.scan.rematch import rematch_manifest, rematch_slots, rematch_store
 from custodes.scan.report import RunReport, report_of
 from custodes.scan.run import ScanPlan, ScanResult, jobs_to_do, manifest_of, plan_of, plan_scan, run_jobs
 from custodes.scan.settings import ScanSettings
 from custodes.scan.shard import ShardJob
-from custodes.scan.similar import Probe, Wanted, asked_of, select
+from custodes.scan.similar import Probe, Wanted, asked_of, lay_out, select
 from custodes.scan.similar_runs import (
     runs_of,
     selection_of,
@@ -322,8 +322,32 @@ def similar_run(
     sweep_unchosen(parent, keep=store)
     run = RunDirectory.create(store, manifest, key)
     if selection_of(run) is None:
-        select(run, key, asked, Reading(len(os.sched_getaffinity(0))), progress)
+        how = Reading(len(os.sched_getaffinity(0)))
+        if request.cluster is not None:
+            read_elsewhere(site, run, lay_out(run, asked, how), request, progress)
+        select(run, key, asked, how, progress)
     return run
+
+
+def read_elsewhere(
+    site: Site, run: RunDirectory, parts: list[ShardJob], request: SimilarRequest, progress: Callable[[int], None]
+) -> None:
+    """Have parts of the vectors read on a cluster. What could not be read there is read here afterwards, or says why it cannot be."""
+    assert request.cluster is not None
+    workers = request.workers or site.workers()
+    hello = Hello(config=str(site.path), run=run.store.at(), workers=workers, parts=True)
+    done = 0
+
+    def watch(event: Event) -> None:
+        nonlocal done
+        if isinstance(event, Report):
+            done += event.report.rows
+            progress(done)
+
+    if parts:
+        failures = run_jobs(RayExecutor(hello, request.cluster), Listed(parts), watch).failures
+        if fatal := next((each for each in failures if each.fatal), None):
+            raise WorldError(fatal.message, hint=fatal.hint)
 
 
 def probe_of(folder: Path | None, wanted: Wanted) -> Probe | None:

@@ -6,20 +6,25 @@ import importlib.util
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
+import msgspec
 import pytest
 from nodes import Cluster, below, cluster, kill, processes
 from searching import search
+from tests.similar.looping import Loop, looped
 from tests.world import Server, World, custodes
-from wanted import Wanted, md5_of, run, wanted
+from wanted import ROWS, Wanted, md5_of, run, wanted
 
+from custodes.ledger.run import RunDirectory
 from custodes.model import Reason
 
 pytest.importorskip("ray", reason="NO RAY: nothing of scans on a cluster was tested (pip install 'custodes[ray]')")
@@ -226,6 +231,58 @@ def test_pictures_that_go_through_ray_are_found_by_the_same_search(
         leak.kill()
     assert {name for name, _ in found} == {"picture"}
     assert any(where.startswith("memory of") for _, where in found)
+
+
+# -- what else is worked there
+
+
+def test_a_scan_for_similar_photos_reads_its_vectors_and_hands_over_there_and_says_the_same(
+    two_nodes: Cluster, tmp_path: Path
+) -> None:
+    loop = looped(tmp_path)
+    two_nodes.shards(0)
+    given = ["--vectors", loop.home / "vectors", "--model", "numbers", "--quiet", "--json", *loop.past.config]
+    command = ["similar", "scan", loop.past.run.store.at(), *given]
+    here = run(*command)
+    assert here.code == 1, here.err
+    chosen = Path(json.loads(here.out)["run"])
+    wanted_findings = told(loop, chosen)
+    shutil.rmtree(chosen)
+    code, out, err = ended(two_nodes.custodes(*command, *on(two_nodes)))
+    assert code == 1, err
+    assert told(loop, Path(json.loads(out)["run"])) == wanted_findings
+    assert not list(chosen.glob("parts/*"))
+
+
+def told(loop: Loop, path: Path) -> list[Any]:
+    found = loop.past.findings(RunDirectory.open(path, loop.past.site.run_key()))
+    return sorted((msgspec.structs.replace(each, found_at="", run_id="") for each in found), key=lambda each: each.url)
+
+
+def test_the_recipe_for_another_engine_is_run_as_it_stands(one_machine: Wanted, tmp_path: Path) -> None:
+    class Partitions:
+        """A stand-in for Spark: each partition in its turn."""
+
+        def __init__(self, items: list[Any], number: int) -> None:
+            self.parts = [items[first::number] for first in range(number)]
+
+        def mapPartitions(self, function: Any) -> Partitions:  # noqa: N802
+            self.parts = [list(function(iter(part))) for part in self.parts]
+            return self
+
+        def sum(self) -> int:
+            return sum(map(sum, self.parts))
+
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "ray.md").read_text()
+    recipe = guide.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "run"
+    fixed = {"CONFIG": str(one_machine.site.path), "SOURCE": str(one_machine.source), "RUN": str(path), "PARTITIONS": 3}
+    names: dict[str, Any] = fixed | {"sc": SimpleNamespace(parallelize=Partitions)}
+    code = recipe.replace("RUN))", 'RUN, settings=load_site(CONFIG).scan_settings(passes=("columns",))))')
+    exec(code, names)
+    assert names["rows"] == SHARDS * ROWS
+    assert names["report"].exit_code == 1
+    assert one_machine.rows(path) == one_machine.rows(one_machine.run)
 
 
 # -- when it is refused

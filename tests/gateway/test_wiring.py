@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
+import msgspec
 import pytest
 
 from custodes.config import Site, load_site
@@ -20,7 +22,8 @@ from custodes.demo.generator.server import listening as drawing
 from custodes.demo.generator.studio import Fault, Manner, Studio
 from custodes.durable import make_folder
 from custodes.errors import ConfigError
-from custodes.gatehouse import LEDGER, checked, standing
+from custodes.gatebooks import ledger_of
+from custodes.gatehouse import LEDGER, checked, opened_ledger, standing
 from custodes.gateway.app import AppLimits, Gateway
 from custodes.gateway.dialects import bodies
 from custodes.gateway.dialects.a1111 import A1111
@@ -32,10 +35,12 @@ from custodes.gateway.dialects.openai import OpenAI
 from custodes.gateway.door import DeniedError, Door
 from custodes.gateway.people.sqlite import SqliteLedger
 from custodes.gateway.upstream import Upstream
+from custodes.postgres.settings import DatabaseSettings
 from tests.gateway.a1111.worlds import Redrawing
 from tests.gateway.clients import graph
 from tests.gateway.fakes import KEY, MODELS, People, World, serving
-from tests.gateway.people.making import ALLOWED, noted
+from tests.gateway.people.making import ALLOWED, asking, noted
+from tests.postgres.server import Given, Server, new_schema
 
 T = TypeVar("T")
 OWN, OTHER, NONE = "demo", "gpt-image-2", "never-heard-of"
@@ -423,3 +428,47 @@ def test_a_gateway_of_a_site_counts_whom_it_turns_away_and_forgets_what_is_too_o
     assert 'denied_total{why="key"} 1.0' in asyncio.run(work())
     with closing(SqliteLedger(state / LEDGER)) as ledger:
         assert asyncio.run(ledger.decisions(0, 9)) == []
+
+
+def test_a_tenant_who_is_new_is_let_in_after_a_reload_and_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
+    site = site_of(tmp_path / "site", '["demo"]')
+    text = site.path.read_text()
+
+    async def status(url: str, key: str) -> int:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(f"{url}/v1/models") as answer:
+            return answer.status
+
+    async def work() -> list[int]:
+        async with standing(site, lambda _: None, [Pink()]) as stood, serving(stood.gateway.runner()) as url:
+            before = await status(url, "new key")
+            digest = hashlib.sha256(b"new key").hexdigest()
+            site.path.write_text(f'{text}\n[gateway.tenants.new]\nkey_sha256 = "{digest}"\nmodels = ["none such"]\n')
+            with pytest.raises(ConfigError, match="is not offered"):
+                stood.reload(load_site(str(site.path)), policy=True)
+            wrong = await status(url, "new key")
+            site.path.write_text(f'{text}\n[gateway.tenants.new]\nkey_sha256 = "{digest}"\n')
+            assert stood.reload(load_site(str(site.path)), policy=True)
+            return [before, wrong, await status(url, "new key"), await status(url, "demo")]
+
+    assert asyncio.run(work()) == [401, 401, 200, 200]
+
+
+def test_gateways_of_a_site_with_a_database_share_one_ledger(tmp_path: Path, postgres: Server | Given) -> None:
+    site = site_of(tmp_path / "site", '["demo"]')
+    database = DatabaseSettings(url=postgres.url, schema=new_schema("wiring"))
+    site = Site(site.path, msgspec.structs.replace(site.config, database=database))
+
+    async def work() -> int:
+        with closing(opened_ledger(site)) as one, closing(opened_ledger(site)) as other:
+            await one.note(noted(1))
+            return (await other.standing(asking())).strikes
+
+    assert asyncio.run(work()) == 1
+    with ledger_of(site) as ledger:
+        assert len(asyncio.run(ledger.decisions(0, 9))) == 1
+    file = site.home / site.config.gateway.state / LEDGER
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    with pytest.raises(ConfigError, match="not in it"):
+        opened_ledger(site)

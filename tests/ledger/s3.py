@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -180,9 +180,7 @@ def _door(service: Service, host: str, port: int) -> type[BaseHTTPRequestHandler
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _do  # noqa: N815 - as the base class calls them
 
         def handle(self) -> None:
-            try:
+            with suppress(ConnectionError, TimeoutError):  # of a client that was killed
                 super().handle()
-            except (ConnectionError, TimeoutError):
-                pass  # a client that was killed
 
     return Door

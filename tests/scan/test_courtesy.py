@@ -18,7 +18,8 @@ from test_deaths import children
 from tests.world import make_site, write_links
 
 from custodes.carrier.client import Alone, Carrier
-from custodes.model import Reason
+from custodes.lists.container import Provenance
+from custodes.model import Entry, Kind, Reason
 from custodes.net import FetchLimits
 from custodes.net.courtesy import Ask, Grant
 from custodes.scan.manners import SILENCE_S_MAX, Manners
@@ -50,6 +51,8 @@ def links(server: Counting, number: int) -> list[str]:
 def fetch_together(carriers: list[Carrier], urls: list[str]) -> list[Reason]:
     """Each carrier its part, all at once."""
     found: list[Reason] = []
+    for carrier in carriers:
+        carrier.ready()  # it ends with the thread that starts it
 
     def fetch(carrier: Carrier, part: list[str]) -> None:
         found.extend(carried.reason for carried in carrier.fetch(list(enumerate(part))))
@@ -89,6 +92,7 @@ def test_one_that_gave_back_is_taken_over_at_once(server: Counting) -> None:
 def scan(home: Path, server: Counting, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """A scan of twelve shards, by four workers."""
     site = make_site(home / "site", f"[fetch]\nper_host = {PER_HOST}\ntotal_timeout_s = 5.0\n")
+    site.lists().import_entries("demo", [Entry(Kind.MD5, bytes(16), "one")], Provenance(source="test"))
     (home / "parts").mkdir()
     urls = links(server, 720)
     for part in range(12):
@@ -123,7 +127,7 @@ def test_a_worker_that_is_killed_takes_no_slots_with_it_and_none_are_held_twice(
     server: Counting, tmp_path: Path
 ) -> None:
     with scan(tmp_path, server) as process:
-        while sum(server.served.values()) < 60:
+        while sum(server.served.values()) < 60 and process.poll() is None:
             time.sleep(0.01)
         workers = [child for child, line in children(process.pid) if "custodes.cli.worker" in line]
         os.kill(workers[0], signal.SIGKILL)

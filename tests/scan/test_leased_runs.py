@@ -24,7 +24,7 @@ from custodes.ledger.run import RunDirectory
 PLANTED = Path(__file__).parents[1] / "postgres" / "planted"
 SHARDS = 12
 KILLS, KILLS_SOAK = 4, 100
-LEASE_S = 1.5
+LEASE_S = "2"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def scanning(site: Wanted, run: Path, slow_s: float = 0.1, **planted: str) -> It
     environment = os.environ | {
         "PYTHONPATH": str(PLANTED),
         "CUSTODES_SLOW_S": str(slow_s),
-        "CUSTODES_LEASE_S": str(LEASE_S),
+        "CUSTODES_LEASE_S": LEASE_S,
     }
     argv = [sys.executable, "-m", "custodes.cli.main", *map(str, site.scan(run)), "--workers", "2"]
     process = subprocess.Popen(
@@ -183,7 +183,7 @@ def test_the_zombie_test_catches_a_build_without_a_fence(
 def scan_with_kills(site: Wanted, run: Path, server: Server, rng: random.Random, kills: int) -> int:
     """A scan whose database is killed and started again, in turns as by a crash and by a stop at once."""
     killed = 0
-    with scanning(site, run, 0.25) as process:
+    with scanning(site, run, 0.25, CUSTODES_LEASE_S="60") as process:
         while process.poll() is None and killed < kills:
             time.sleep(rng.uniform(0.05, 0.6))
             (server.kill9 if rng.random() < 0.5 else server.stop_immediate)()
@@ -274,3 +274,22 @@ def test_a_worker_whose_parent_is_gone_before_it_began_does_nothing() -> None:
     assert worker.returncode != 0
     assert b"the parent ended before its child was ready" in worker.stderr
     assert worker.stdout == b""
+
+
+def test_a_rematch_is_shared_as_a_scan_is(postgres: Server | Given, tmp_path: Path) -> None:
+    past = earlier(tmp_path, 6, 4)
+    past.know(md5=[1, 9, 20], pdq={6: 3})
+    text = past.site.path.read_text()
+    schema = new_schema("rematch")
+    past.site.path.write_text(text.replace("[database]\n", database_section(postgres, schema), 1))
+    environment = {"PYTHONPATH": str(PLANTED), "CUSTODES_LEASE_S": LEASE_S}
+    done = custodes("rematch", past.run.path, *past.config, "--workers", "2", "--quiet", "--json", env=environment)
+    assert done.returncode == 1, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    run = RunDirectory.open(Path(answer["run"]), past.site.run_key())
+    assert (answer["complete"], answer["findings"], len(past.findings(run))) == (True, 4, 4)
+    database = load_site(str(past.site.path)).database()
+    assert database is not None
+    asked = "SELECT run, shard, done, rows FROM shards ORDER BY shard"
+    found = database.read(lambda connection: connection.execute(asked).fetchall())
+    assert found == [(run.manifest.run_id, shard, True, 4) for shard in range(6)]

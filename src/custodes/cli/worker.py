@@ -38,6 +38,7 @@ from custodes.scan.rematch import rematch_shards
 from custodes.scan.run import plan_of
 from custodes.scan.settings import PACE, ScanSettings
 from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
+from custodes.scan.similar import laid_out, read_part
 from custodes.scan.similar_runs import selection_of, with_suspects
 from custodes.scan.suspects import process_suspects
 
@@ -151,6 +152,25 @@ def opened(place: str, site: Site) -> RunDirectory:
     return RunDirectory(run.store, run.manifest, site.run_key(), PostgresFence(database, run.manifest.run_id))
 
 
+class PartReader:
+    """Reads parts of vectors. It needs no list, and fetches nothing."""
+
+    in_swap = False
+
+    def __init__(self, hello: Hello) -> None:
+        self._run = RunDirectory.open(hello.run, load_site(hello.config).run_key())
+        self._laid = laid_out(self._run)
+
+    def taken(self, waiting: SimpleQueue[ShardJob]) -> list[ShardJob]:
+        """A job: a part by its number."""
+        return [waiting.get()]
+
+    def work(self, jobs: list[ShardJob]) -> Iterator[tuple[ShardJob, ShardReport]]:
+        """The number of vectors in each part."""
+        for job in jobs:
+            yield job, ShardReport(job.shard, job.generation, read_part(self._run, self._laid, job.shard), {}, 0)
+
+
 def shelf_of(hello: Hello, site: Site, run: RunDirectory) -> Shelf:
     """The lists: what this process was born with of them, or, where nobody on this machine coordinates, what its workers share."""
     versions = {item.id: item.version for item in run.manifest.lists}
@@ -192,7 +212,7 @@ def serve(mouth: Mouth) -> None:
     if not isinstance(hello, Hello):
         return
     try:
-        worker = Worker(hello, Ticker(mouth), mouth)
+        worker = PartReader(hello) if hello.parts else Worker(hello, Ticker(mouth), mouth)
     except Exception as error:  # worker loop: one of three places
         mouth.say(failure_of(error, -1))
         return
@@ -200,7 +220,7 @@ def serve(mouth: Mouth) -> None:
     waiting: SimpleQueue[ShardJob] = SimpleQueue()
     with ThreadPoolExecutor(1 if hello.parent else hello.slots) as threads:
         while (message := receive(0, frames, pending)) is not None:
-            if isinstance(message, Grant):
+            if isinstance(message, Grant) and isinstance(worker, Worker):
                 worker.manners.granted(message)
                 continue
             waiting.put(message)
@@ -208,7 +228,7 @@ def serve(mouth: Mouth) -> None:
         os._exit(0)  # the coordinator is gone: what is not committed is undone
 
 
-def work_some(worker: Worker, waiting: SimpleQueue[ShardJob], mouth: Mouth) -> None:
+def work_some(worker: Worker | PartReader, waiting: SimpleQueue[ShardJob], mouth: Mouth) -> None:
     """One job or several, and what became of each. What a job raises is told of the first of them, and ends the run if there are others."""
     jobs = worker.taken(waiting)
     try:

@@ -122,7 +122,7 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     decoders: Annotated[int, Meta(ge=1, le=256)] = 2
     """Jailed processes that decode."""
     reload_s: Annotated[int, Meta(ge=1, le=86_400)] = 60
-    """How often is looked for new versions of the lists; a SIGHUP looks at once, and reads the policy again."""
+    """How often is looked for new versions of the lists; a SIGHUP looks at once, and takes policy, lexicons, register, tenants and limits as they are now."""
     provenance: str = ""
     """`c2pa-test` puts a C2PA manifest with a test certificate into released images; empty: none."""
     upstream: UpstreamSettings = UpstreamSettings()

@@ -18,8 +18,8 @@ __all__ = ["Address", "parameters"]
 CONNECT_TIMEOUT_S: Final = 10
 STATEMENT_TIMEOUT_S: Final = 30
 LOCK_TIMEOUT_S: Final = 10
-IDLE_TIMEOUT_S: Final = 120
-"""How long a transaction may wait for its client: longer than a shard's done-mark takes to publish."""
+IDLE_TIMEOUT_S: Final = 30
+"""How long a transaction may wait for its client: one that is stopped with locks in its hand costs others less than their patience."""
 UNANSWERED_S: Final = 30
 """After so long without a sign of the other side, a connection is lost."""
 

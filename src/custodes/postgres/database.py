@@ -12,7 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -74,12 +74,11 @@ class Database:
         """
 
         def once() -> T:
-            connection, result = self._begun(work)
-            try:
+            with ExitStack() as undone:
+                connection, result = self._begun(work)
+                undone.callback(self._undone, connection)
                 connection.commit()
-            except BaseException:
-                self._undone(connection)
-                raise
+                undone.pop_all()
             self._put_back(connection)
             return result
 
@@ -101,16 +100,15 @@ class Database:
         A body that writes does so by this connection: once it is lost, so are the locks, and whatever is written then fails. Raises StorageError; after the
         body that means that nobody knows whether what it wrote stays.
         """
-        connection, result = self._persistently(lambda: self._begun(work))
-        try:
+        with ExitStack() as undone:
+            connection, result = self._persistently(lambda: self._begun(work))
+            undone.callback(self._undone, connection)
             try:
                 yield connection, result
                 connection.commit()
             except self._psycopg.Error as error:
                 raise _failure(error) from None
-        except BaseException:
-            self._undone(connection)
-            raise
+            undone.pop_all()
         self._put_back(connection)
 
     def close(self) -> None:
@@ -143,22 +141,23 @@ class Database:
 
     def _begun(self, work: Callable[[Connection[TupleRow]], T]) -> tuple[Connection[TupleRow], T]:
         """A transaction with the work done in it, not committed yet."""
-        connection = self._taken()
-        try:
-            return connection, work(connection)
-        except BaseException:
-            self._undone(connection)
-            raise
+        with ExitStack() as undone:
+            connection = self._taken()
+            undone.callback(self._undone, connection)
+            result = work(connection)
+            undone.pop_all()
+        return connection, result
 
     def _taken(self) -> Connection[TupleRow]:
-        self._room.acquire()
-        try:
-            with suppress(IndexError):
-                return self._idle.pop()
-            return self._opened()
-        except BaseException:
-            self._room.release()
-            raise
+        with ExitStack() as undone:
+            self._room.acquire()
+            undone.callback(self._room.release)
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._opened()
+            undone.pop_all()
+        return connection
 
     def _put_back(self, connection: Connection[TupleRow]) -> None:
         self._idle.append(connection)
@@ -180,12 +179,11 @@ class Database:
             connection: Connection[TupleRow] = self._psycopg.connect(**self._parameters, autocommit=True)
         except self._psycopg.OperationalError as error:
             raise _not_opened(error) from None
-        try:
+        with ExitStack() as undone:
+            undone.callback(connection.close)
             self._check(connection)
             connection.autocommit = False
-        except BaseException:
-            connection.close()
-            raise
+            undone.pop_all()
         return connection
 
     def _check(self, connection: Connection[TupleRow]) -> None:

@@ -43,6 +43,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     workers: int
     slots: int = 1
     parent: str = ""
+    parts: bool = False
+    """Jobs are parts of vectors, to be read for a scan for similar photos that has not chosen yet."""
     shelf: dict[str, int] = {}
     model: Model | None = None
     per_host: int = 8

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from custodes.model import OutcomeName
-from custodes.scan.pool import Event, Failure, Tick
+from custodes.scan.pool import Event, Failure, Report, Tick
 from custodes.scan.report import outcomes_of
 from custodes.scan.wording import count, count_of, duration, percent
 
@@ -35,6 +35,7 @@ RATE_OVER_S: Final = 30.0
 """Rows per second and time left come from this much of the past, so that they follow a run that speeds up or stalls."""
 
 SAMPLE_EVERY_S: Final = 1.0
+NODES_SHOWN: Final = 6
 
 STYLES: Final = {
     OutcomeName.EXAMINED: "blue",
@@ -74,6 +75,7 @@ class Tally:
         self._ticked: Counter[OutcomeName] = Counter()
         self._committed: Counter[OutcomeName] = Counter()
         self._latest: deque[Tick] = deque(maxlen=max(1, workers))
+        self._by_node: Counter[str] = Counter()
         self._samples: deque[tuple[float, int]] = deque()
 
     def add(self, event: Event) -> None:
@@ -85,6 +87,13 @@ class Tally:
             self.failures += 1
         elif event.report.generation == 0:  # rows tried again were committed before: only their ticks tell of them
             self._committed.update(outcomes_of(event.report.reasons))
+        if isinstance(event, Report):
+            self._by_node[event.node] += event.report.rows
+
+    def nodes(self, seconds: float) -> list[tuple[str, float]]:
+        """Rows per second that each machine has committed, the quickest first; none where there is only one."""
+        by_node = self._by_node.most_common()
+        return [(node, rows / seconds) for node, rows in by_node] if len(by_node) > 1 and seconds > 0 else []
 
     @property
     def outcomes(self) -> dict[OutcomeName, int]:
@@ -216,12 +225,18 @@ class Progress:
             if number
         ]
 
+    def _nodes(self) -> list[str]:
+        """How quick each machine is, where there are several: the quickest, and how many more there are."""
+        nodes = self._tally.nodes(self._display.clock() - self._began)
+        more = [f"{count_of(len(nodes) - NODES_SHOWN, 'more node')}"] if len(nodes) > NODES_SHOWN else []
+        return [*(f"{node} {rate:,.0f} rows/s" for node, rate in nodes[:NODES_SHOWN]), *more]
+
     def _print(self, ended: bool = False) -> None:
         outcomes = self._tally.outcomes
         total = sum(outcomes.values())
         shares = [f"{name.value} {percent(rows, total, digits=0)}" for name, rows in outcomes.items() if rows]
         rate, *times = self._pace(ended)
-        line = ", ".join([self._done(), rate, *shares, *self._trouble(ended), *times])
+        line = ", ".join([self._done(), rate, *shares, *self._trouble(ended), *times, *self._nodes()])
         file = self._display.console.file  # Console.print would wrap the line
         file.write(f"custodes: {line}\n")
         file.flush()
@@ -235,6 +250,7 @@ class Progress:
             [(text, "") for text in (self._done(), *self._pace(ended))],
             counts or [("no row yet", "dim")],
             [(text, "red" if "failure" in text else "dim") for text in self._trouble(ended)],
+            [(text, "dim") for text in self._nodes()],
         ]
         return Group(self._bar(), *(joined(line) for line in lines if line))
 

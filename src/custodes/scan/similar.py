@@ -26,7 +26,7 @@ from custodes.scan.labels import RowLabels
 from custodes.scan.precision import JudgedPhoto, Precision, cross_validated, cross_validated_recall, slices_of
 from custodes.scan.run import plan_of
 from custodes.scan.settings import SimilarAsked
-from custodes.scan.shard import Suspect, domain_of, finding_namer
+from custodes.scan.shard import ShardJob, Suspect, domain_of, finding_namer
 from custodes.scan.similar_runs import SELECTION, Earlier, Selection, Told, earlier_photos
 from custodes.similar.drift import Drift, drifting
 from custodes.similar.lesson import digest_of, vectors_at
@@ -39,9 +39,10 @@ from custodes.similar.vectors import Block, VectorShard
 from custodes.sources.files import shown
 from custodes.sources.source import row_details
 
-__all__ = ["Asked", "Probe", "Wanted", "asked_of", "select"]
+__all__ = ["Asked", "Parts", "Probe", "Wanted", "asked_of", "laid_out", "lay_out", "read_part", "select"]
 
 _PARTS: Final = "parts"
+_LAID_OUT: Final = "parts/asked"
 
 Int64s = npt.NDArray[np.int64]
 Progress = Callable[[int], None]
@@ -182,10 +183,55 @@ def _question(asked: Asked) -> Question:
     )
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Parts:
+    """What is asked of the vectors, and the parts that they are read in, each with its first row."""
+
+    question: Question
+    parts: list[tuple[int, list[VectorShard]]]
+
+
+def lay_out(run: RunDirectory, asked: Asked, how: Reading) -> list[ShardJob]:
+    """Keep what is asked, so that other processes can read parts, and say which are left: a job names a part by its number."""
+    laid = Parts(_question(asked), parts_of(asked.shards, how.part_bytes))
+    run.keep(_LAID_OUT, msgspec.msgpack.encode(laid, enc_hook=_plain))
+    return [ShardJob(number) for number in range(len(laid.parts)) if run.kept(_part_name(number)) is None]
+
+
+def laid_out(run: RunDirectory) -> Parts:
+    """What ``lay_out`` kept."""
+    data = run.kept(_LAID_OUT)
+    assert data is not None
+    return msgspec.msgpack.decode(data, type=Parts, dec_hook=_from_plain)
+
+
+def read_part(run: RunDirectory, laid: Parts, number: int) -> int:
+    """Read one part with one thread, and keep what it says. The number of its vectors."""
+    heard = _read(laid.parts[number], laid.question, Reading(), lambda _: None)
+    run.keep(_part_name(number), msgspec.msgpack.encode(heard))
+    return heard.rows
+
+
+def _part_name(number: int) -> str:
+    return f"{_PARTS}/{number:06}"
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and their types, for msgpack."""
+    return [value.dtype.str, value.shape, value.tobytes()] if isinstance(value, np.ndarray) else value.str
+
+
+def _from_plain(_: type, value: Any) -> Any:
+    if isinstance(value, str):
+        return np.dtype(value)
+    kind, shape, data = value
+    return np.frombuffer(data, kind).reshape(shape)
+
+
 def _parts(run: RunDirectory, asked: Asked, question: Question, how: Reading, progress: Progress) -> Iterator[Heard]:
     done = 0
     for number, (row, shards) in enumerate(parts_of(asked.shards, how.part_bytes)):
-        name = f"{_PARTS}/{number:06}"
+        name = _part_name(number)
         if (data := run.kept(name)) is None:
             heard = _read((row, shards), question, how, lambda rows, base=done: progress(base + rows))  # type: ignore[misc]
             data = msgspec.msgpack.encode(heard)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,13 +65,13 @@ HIDDEN_IN = {
 
 
 @pytest.mark.parametrize("how", HIDDEN_IN)
-def test_a_known_picture_is_known_however_it_is_hidden_and_goes_no_further(how: str) -> None:
+def test_a_known_picture_is_known_however_it_is_hidden_and_shown_to_no_detector(how: str) -> None:
     it = world(pdq_entry(PHOTO))
     looked = it.look(HIDDEN_IN[how])
     assert names(looked) == {"known:report"}
     assert looked.facts[0].by == "demo@1-demo"
     assert looked.facts[0].where == "0"
-    assert (looked.released, it.red.shown, it.decoders.tasks) == (b"", 0, [Task.WRITE])
+    assert (looked.released, it.red.shown, it.decoders.tasks) == (b"", 0, [Task.WRITE, Task.CONFIRM])
     assert [match.entry for match in looked.matches] == ["planted"]
     assert looked.sha256 == hashlib.sha256(HIDDEN_IN[how]).digest()
 
@@ -237,10 +238,14 @@ def test_nothing_but_pixels_leaves(kind: str) -> None:
     }
 
 
-def test_fault_the_image_that_was_opened_written_again_takes_its_profile_along(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = MARKED["a moving gif"]
-    monkeypatch.setattr(written_module, "_image", lambda _: Image.open(BytesIO(opened)))
-    assert MARK in world().look(opened).released
+def test_fault_the_image_that_was_opened_written_again_takes_its_comment_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(frame: np.ndarray[Any, Any]) -> Image.Image:
+        image = Image.fromarray(frame)
+        image.info["comment"] = MARK
+        return image
+
+    monkeypatch.setattr(written_module, "_image", opened)
+    assert MARK in world().look(MARKED["a moving gif"]).released
 
 
 @pytest.mark.parametrize("kind", ["png", "gif", "tiff"])

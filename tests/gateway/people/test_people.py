@@ -21,7 +21,7 @@ from custodes.gateway.people import books
 from custodes.gateway.people import people as module
 from custodes.gateway.people.card import recorded
 from custodes.gateway.people.ledger import Asking, Consequence, Noted, Standing
-from custodes.gateway.people.people import People, name_of
+from custodes.gateway.people.people import People, Recording, name_of
 from custodes.gateway.people.settings import (
     PeopleSettings,
     ProbingSettings,
@@ -229,6 +229,29 @@ def test_a_rate_is_of_all_gateways_of_a_ledger(tmp_path: Path) -> None:
             run(gateways[number % 2].caller("demo", "", ""))
         for each in gateways:
             assert run(denial(each.caller("demo", "", ""))).denial is Denial.RATE
+
+
+def test_tenants_and_limits_are_taken_anew_and_what_was_used_up_stays_so(ledger: SqliteLedger) -> None:
+    who = people(ledger, tenants={"demo": tenant(requests_per_minute=1), "other": tenant("other")})
+    run(who.caller("demo", "", ""))
+    changed = {"demo": tenant(requests_per_minute=1), "new": tenant("new", models=("small",))}
+    who.use(PeopleSettings(tenants=changed))
+    assert who.known("new") == frozenset({"small"})
+    assert run(who.caller("new", "", "")).tenant == "new"
+    assert run(denial(who.caller("other", "", ""))).denial is Denial.KEY
+    assert run(denial(who.caller("demo", "", ""))).denial is Denial.RATE
+    who.use(PeopleSettings(tenants={"demo": tenant("another key", requests_per_minute=1)}))
+    assert run(denial(who.caller("demo", "", ""))).denial is Denial.KEY
+    assert run(denial(who.caller("another key", "", ""))).denial is Denial.RATE
+
+
+def test_a_decision_is_recorded_under_the_policy_that_it_was_made_by(ledger: SqliteLedger) -> None:
+    who = people(ledger)
+    caller = run(who.caller("demo", "", ""))
+    for version in ("one", "two"):
+        records = Recording(who, lambda tenant, version=version: f"{version} of {tenant}")
+        run(records.decided(caller, Stage.INPUT, ALLOWED, (), acknowledged=False))
+    assert [each.policy for each in run(ledger.decisions(0, 9))] == ["one of demo", "two of demo"]
 
 
 # -- to look is no request

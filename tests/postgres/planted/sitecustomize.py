@@ -8,7 +8,9 @@ import time
 
 def leases_are_short() -> None:
     from custodes.ledger import leases
+    from custodes.postgres import address
 
+    address._SESSION = {**address._SESSION, "idle_in_transaction_session_timeout": "2s"}  # type: ignore[misc]
     leases.Leases.__init__.__kwdefaults__["lease_s"] = float(os.environ["CUSTODES_LEASE_S"])  # type: ignore[index]
 
 

@@ -2,10 +2,10 @@
 
 Promises, in this order:
 
-1. Lists first and alone. What they know is shown to no detector, goes no further, and is not released.
+1. Lists first and alone. What they know is shown to no detector, and is not released.
 2. What could not be seen whole (a frame too many, a byte too few, an unknown format) is ``unreadable``, and is not released.
 3. Only what this package wrote is released: the pixels in a new file. Digests, the file and what detectors are shown are made of the same pixels, decoded
-   once. Then a decoder that never sees a stranger's bytes reads that file: lists judge it too, and it must be the picture that detectors were shown.
+   once. Then a decoder that never sees a stranger's bytes reads that file: lists judge it as well, and it must be the picture that detectors are shown.
 4. A check that cannot do its work raises. It never says that there was nothing.
 
 What follows from facts is for ``rules``; that a raised error withholds, for ``guard``. All parsing of images is done in the jail.
@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import msgspec
 import numpy as np
 
-from custodes.decoding import Examined, ImageLimits, JailSettings, Recipe
+from custodes.decoding import ImageLimits, JailSettings, Recipe
 from custodes.errors import ConfigError, WorldError
 from custodes.examine import Evidence, Examiner
 from custodes.gateway.guard import Looked
@@ -127,14 +127,19 @@ class _Look:
     async def at(self, content: bytes) -> Looked:
         if not content:
             return Looked((self._fact("unreadable", "decoder"),), self.stage)
-        # 1. Lists first and alone.
         first = await self._seen(Content(content))
-        if known := await self._known(first):
+        copy = first.viewed.written
+        second = await self.decoders.do(Content(copy), Task.CONFIRM) if copy else None
+        # 1. Lists first and alone: what came, and what would leave.
+        if known := await self._known([first, second] if second else [first]):
             return self._withheld(known, first)
         # 2. Seen whole, or not at all.
-        if first.viewed.examined.reason is not Reason.FULL or not first.viewed.written or not first.viewed.views:
+        if second is None or not _is_the_same(first.viewed, second.viewed):
             return self._unreadable(first)
-        return await self._judged(first)
+        # 3. Released is what was written.
+        facts = await self._detected(first.viewed, second.viewed)
+        released = await self._stamped(first.viewed, second) if self.stage is Stage.OUTPUT else copy
+        return Looked(facts, self.stage, released, first.viewed.form, first.exact[2])
 
     async def _seen(self, content: Content) -> Answer:
         """All of it from one look; where that could not be done, at least what lists are asked about."""
@@ -143,26 +148,14 @@ class _Look:
             return await self.decoders.do(content, Task.JUDGE)
         return first
 
-    async def _judged(self, first: Answer) -> Looked:
-        # 3. What was written, judged like the work of a stranger; and the same picture, since detectors are shown the pixels that it was made of.
-        seen = first.viewed
-        second = await self.decoders.do(Content(seen.written), Task.CONFIRM)
-        if known := await self._known(second):
-            return self._withheld(known, first)
-        copy = second.viewed.examined
-        if not _is_the_same(seen, copy) or (may_move(seen.written) and not second.viewed.views):
-            return self._unreadable(first)
-        facts = await self._detected(second.viewed.views or seen.views, (*seen.examined.pdq, *copy.pdq))
-        released = await self._stamped(seen, second) if self.stage is Stage.OUTPUT else seen.written
-        return Looked(facts, self.stage, released, seen.form, first.exact[2])
-
     # -- lists
 
-    async def _known(self, answer: Answer) -> Decision | None:
-        digests = Digests(*answer.exact, answer.viewed.examined.pdq)
-        found = await asyncio.to_thread(self.equipment.examiner.judge, Evidence.from_digests([(0, digests)]))
-        decision = found.get(0)
-        return decision if decision is not None and decision.action is not Action.NONE else None
+    async def _known(self, answers: Sequence[Answer]) -> Decision | None:
+        """The gravest of what lists say of any of these."""
+        digests = [(row, Digests(*each.exact, each.viewed.examined.pdq)) for row, each in enumerate(answers)]
+        found = await asyncio.to_thread(self.equipment.examiner.judge, Evidence.from_digests(digests))
+        known = [decision for _, decision in sorted(found.items()) if decision.action is not Action.NONE]
+        return min(known, key=lambda decision: decision.action is not Action.REPORT, default=None)
 
     def _withheld(self, known: Decision, first: Answer) -> Looked:
         name = "known:report" if known.action is Action.REPORT else "known:hold"
@@ -178,8 +171,9 @@ class _Look:
 
     # -- detectors
 
-    async def _detected(self, views: Sequence[bytes], codes: Sequence[Pdq]) -> tuple[Fact, ...]:
-        shown = _squares(views, self.equipment.recipes)
+    async def _detected(self, seen: Viewed, copy: Viewed) -> tuple[Fact, ...]:
+        """Of the pixels that were written; of an animation those that were read again, since encoders leave frames out and merge them."""
+        shown = _squares(copy.views or seen.views, self.equipment.recipes)
         facts, highest = [], 0.0
         for detector, squares in zip(self.equipment.detectors, shown, strict=False):
             score = await detector.score(squares)
@@ -188,7 +182,7 @@ class _Look:
             highest = max(highest, score)
             facts.append(self._fact(detector.fact, detector.name, score))
         if highest >= self.equipment.floor:
-            facts += await self._persons(codes, shown[-1])
+            facts += await self._persons([*seen.examined.pdq, *copy.examined.pdq], shown[-1])
         return tuple(facts)
 
     async def _persons(self, codes: Sequence[Pdq], squares: Sequence[Pixels]) -> Iterable[Fact]:
@@ -216,17 +210,19 @@ class _Look:
         return Fact(name, self.stage, by, score, self.where)
 
 
-def _is_the_same(seen: Viewed, copy: Examined) -> bool:
+def _is_the_same(seen: Viewed, again: Viewed) -> bool:
     """Whether the copy is whole, of the original's size, of the format that it is said to be, and the same picture, where its digest says anything of it.
 
     Tiles are left out: those that are all but flat drift by more than pictures differ.
     """
-    original = seen.examined
+    original, copy = seen.examined, again.examined
     if copy.reason is not Reason.FULL or (copy.width, copy.height) != (original.width, original.height):
         return False
-    first, again = original.pdq[0], copy.pdq[0]
-    drift = (int.from_bytes(first.code) ^ int.from_bytes(again.code)).bit_count()
-    return copy.format == seen.form and (drift <= _DRIFT_MAX or max(first.quality, again.quality) < _QUALITY_MIN)
+    if copy.format != seen.form or not (again.views if may_move(seen.written) else seen.views):
+        return False
+    one, other = original.pdq[0], copy.pdq[0]
+    drift = (int.from_bytes(one.code) ^ int.from_bytes(other.code)).bit_count()
+    return drift <= _DRIFT_MAX or max(one.quality, other.quality) < _QUALITY_MIN
 
 
 def _squares(views: Sequence[bytes], recipes: Sequence[Recipe]) -> list[list[Pixels]]:

@@ -119,8 +119,7 @@ class People:
         rate.take()  # 2, here first: so that nobody keeps the ledger busy
         names = self._user_name(name, tenant, user), self._request_name(name, user, request)
         caller = Caller(name, *names, booking=secrets.token_hex(16))
-        self._booked[caller.booking] = images
-        try:
+        with self._booking(caller.booking, images):
             entered = await self._enters(caller, tenant, images)
             if entered.hurried:
                 raise rate.hurried()
@@ -132,11 +131,20 @@ class People:
                 await self._delayed(caller, standing, delay_s)
                 standing = await self._stands(caller)
                 self._may(standing)
-        except BaseException:
-            self._landed(caller.booking)
-            raise
-        self.flights.enter(caller)
+            self.flights.enter(caller)
         return replace(caller, warned=standing.warned)
+
+    @contextmanager
+    def _booking(self, booking: str, images: int) -> Iterator[None]:
+        """Images are this request's; given back where it is not let in, whatever stops it."""
+        self._booked[booking] = images
+        let_in = False
+        try:
+            yield
+            let_in = True
+        finally:
+            if not let_in:
+                self._landed(booking)
 
     async def _enters(self, caller: Caller, tenant: TenantSettings, images: int) -> Entered:
         """What the ledger says to it. Raises UnableError."""

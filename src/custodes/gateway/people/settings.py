@@ -41,9 +41,9 @@ class TenantSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     off: tuple[str, ...] = ()
     """Rules of the gateway's policy that are left out for this tenant, by the names that the policy gives them for that."""
     requests_per_minute: Number = 60
-    """Requests that are taken in a minute, by each process of the gateway."""
+    """Requests that are taken in a minute, by all gateways of a ledger together."""
     images_per_day: Number = 10_000
-    """Images that are released in a day (UTC). A request that began before is finished."""
+    """Images that are released in a day (UTC). Those of a request are booked before they are made, and given back if they are not released."""
     one_user: bool = False
     """Whether one person has this key. Then a request that names no end user is of that person; else it counts against the tenant alone."""
 
