@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from bytes_bench import bench_bytes
+from cluster_bench import bench_cluster
 from columns_bench import bench_columns
 from commit_bench import bench_commit
 from digests_bench import bench_crypto, bench_digests
@@ -40,6 +41,7 @@ BENCHES = {
     "search": bench_search,
     "rematch": bench_rematch,
     "sizing": bench_sizing,
+    "cluster": bench_cluster,
     "lists": bench_lists,
     "bytes": bench_bytes,
     "serving": bench_serving,

@@ -21,7 +21,13 @@ from custodes.cli.main import cli
 from custodes.config import Authority, Places, Scan, Signing
 from custodes.decoding import ImageLimits
 from custodes.gateway.people.settings import ProbingSettings, StrikeSettings, TenantSettings
-from custodes.gateway.settings import DetectorSettings, GatewaySettings, RemoteSettings, UpstreamSettings
+from custodes.gateway.settings import (
+    DetectorSettings,
+    EvidenceSettings,
+    GatewaySettings,
+    RemoteSettings,
+    UpstreamSettings,
+)
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.routes.settings import CoopSettings, HotlineSettings, WebhookSettings
 from custodes.handover.settings import HandoverSettings
@@ -292,6 +298,11 @@ SECTIONS: Final[tuple[tuple[str, type[msgspec.Struct], str], ...]] = (
         "gateway.remote",
         RemoteSettings,
         "Models behind endpoints, asked only about what everything here lets pass: see [the policy](../concepts/gateway-policy.md#models-behind-an-endpoint).",
+    ),
+    (
+        "gateway.evidence",
+        EvidenceSettings,
+        "What becomes of a withheld image once it is sealed: see [routes](../concepts/routes.md#what-a-gateway-withheld).",
     ),
     (
         "gateway.strikes",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,9 +226,11 @@ class Site:
         settings = settings or self.scan_settings()
         return Examiner(Matcher(loaded, settings.match, meanings=settings.meaning), settings.policy.policy())
 
-    def shelf(self, used: Sequence[ListUsed]) -> Shelf:
-        """These versions of lists, decrypted and indexed once for all workers of this machine."""
-        return Shelf.filled(self.lists(), {item.id: item.version for item in used})
+    def shelf(
+        self, used: Sequence[ListUsed], elsewhere: Callable[[str, str], bytes | None] = lambda _id, _version: None
+    ) -> Shelf:
+        """These versions of lists, decrypted and indexed once for all workers of this machine. ``elsewhere``: see ``Shelf.filled``."""
+        return Shelf.filled(self.lists(), {item.id: item.version for item in used}, elsewhere)
 
     def examiner_of(self, shelf: Shelf, settings: ScanSettings) -> Examiner:
         """An examiner for the lists of a shelf, which it does not copy, that judges as a run was told to."""

@@ -74,7 +74,7 @@ class JailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How decoders are kept."""
 
     decoders: int = 1
-    """Decoders running at once; and as many again where what they write is confirmed."""
+    """Decoders running at once; and as many again that read what these wrote."""
     cpu_timeout_s: float = 5.0
     """Processor time that one image may take before its decoder is killed."""
     wall_timeout_s: float = 30.0

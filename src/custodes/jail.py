@@ -55,7 +55,7 @@ class _Job:
 
     @property
     def apart(self) -> bool:
-        return self.task is Task.CONFIRM
+        return self.task is Task.SHOW
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Jail:
 
     ``submit`` queues; ``results`` fills as the loop turns, in order of completion, one entry for each submission. Call ``tick`` at least every
     ``timeout_s`` seconds. With a recipe the first frame is prepared for a model too; with a ``Viewing`` its tasks may be asked for, whose answers fill
-    ``viewed``. What decoders wrote is confirmed by others, as many again, that never see anything else. Raises ``JailError`` where the kernel cannot confine.
+    ``viewed``. What decoders wrote is read by others, as many again, that never see anything else. Raises ``JailError`` where the kernel cannot confine.
     """
 
     def __init__(

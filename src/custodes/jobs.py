@@ -31,6 +31,7 @@ from custodes.scan.embedding import EmbedRequest, with_model
 from custodes.scan.html import render
 from custodes.scan.joining import model_of, vectors_of
 from custodes.scan.labels import label_rows
+from custodes.scan.lists_along import leave_lists, take_lists_away
 from custodes.scan.pool import Event, Hello, LocalPool, Report
 from custodes.scan.rematch import rematch_manifest, rematch_slots, rematch_store
 from custodes.scan.report import RunReport, report_of
@@ -149,12 +150,21 @@ class Job:
         with ExitStack() as stack:
             supply = self._supply(stack)
             if self.cluster is not None:
-                return run_jobs(RayExecutor(hello, self.cluster), supply, watch)
+                return self._run_on(RayExecutor(hello, self.cluster), supply, watch)
             shelf = self.site.shelf(self.run.manifest.lists)
             stack.callback(shelf.close)
             self.in_swap = shelf.in_swap
             hello = msgspec.structs.replace(hello, shelf=shelf.descriptors)
             return run_jobs(LocalPool(WORKER, hello), supply, watch)
+
+    def _run_on(self, executor: RayExecutor, supply: Supply, watch: Callable[[Event], None]) -> ScanResult:
+        """On a cluster. While it works the run holds the lists, encrypted as they are here, for nodes that do not have them."""
+        leave_lists(self.run, self.site.lists())
+        result = run_jobs(executor, supply, watch)
+        self.in_swap = executor.in_swap
+        if not result.failures:
+            take_lists_away(self.run)
+        return result
 
     def _supply(self, stack: ExitStack) -> Supply:
         """What is left; with a database, as much of it as the other coordinators of the run leave to this one."""

@@ -17,7 +17,13 @@ from custodes.authorities.settings import ListSettings
 from custodes.authorities.shield import ShieldSettings
 from custodes.decoding import ImageLimits
 from custodes.gateway.people.settings import ProbingSettings, StrikeSettings
-from custodes.gateway.settings import DetectorSettings, GatewaySettings, RemoteSettings, UpstreamSettings
+from custodes.gateway.settings import (
+    DetectorSettings,
+    EvidenceSettings,
+    GatewaySettings,
+    RemoteSettings,
+    UpstreamSettings,
+)
 from custodes.handover.cybertipline.settings import CyberTiplineSettings
 from custodes.handover.settings import HandoverSettings
 from custodes.jurisdictions import PolicySettings
@@ -115,6 +121,7 @@ def configuration_text(recipients: list[str], *, demo: bool) -> str:
         upstream=commented(UpstreamSettings),
         detectors=commented(DetectorSettings),
         remote=commented(RemoteSettings),
+        evidence=commented(EvidenceSettings),
         strikes=commented(StrikeSettings),
         probing=commented(ProbingSettings),
     )
@@ -231,6 +238,9 @@ lists = "lists"
 
 [gateway.remote]
 {remote}
+
+[gateway.evidence]
+{evidence}
 
 [gateway.strikes]
 {strikes}

@@ -28,7 +28,6 @@ __all__ = [
     "jpeg_layout",
     "longer_scan",
     "luma_scans",
-    "may_move",
     "size_of",
     "strip_png",
 ]
@@ -318,14 +317,6 @@ def is_plain_png(data: bytes) -> bool:
 def count_png_frames(data: bytes) -> int:
     """An upper bound for the frames that are really there, because a file may announce any number."""
     return data.count(b"fcTL") + 1
-
-
-def may_move(data: bytes) -> bool:
-    """Whether this may be more than one picture, by its first bytes and what it announces."""
-    name = format_of(data)
-    if name == "png":
-        return count_png_frames(data) > 1
-    return is_animated_webp(data) if name == "webp" else name in ("gif", "avif", "tiff")
 
 
 def is_animated_webp(data: bytes) -> bool:

@@ -33,12 +33,12 @@ class Task(IntEnum):
     EXAMINE = 0
     """What ``decoding`` says; the tasks below need a ``Viewing``."""
     WRITE = 1
-    """Digests of every frame, on white, on black and without its alpha, and of its tiles; every view as the models are shown it; and the picture written
-    again: pixels, durations, and nothing else. Decoded once, so that all of it is of the same pixels."""
+    """Digests of every frame, on white, on black and without its alpha, and of its tiles; and the picture written again: pixels, durations, and nothing
+    else. Decoded once, so that both are of the same pixels."""
     JUDGE = 2
     """The digests alone."""
-    CONFIRM = 3
-    """The digests of what was written, by a decoder that is given nothing else; and of what may move the views too: encoders leave frames out."""
+    SHOW = 3
+    """As ``JUDGE``, and every view as the models are shown it. Of what was written: decoders that do this are given nothing else."""
 
 
 class Viewing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,7 +117,7 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
     start = end + _TAIL.size
     if views > viewing.views_max or form >= len(_WRITTEN) or written > viewing.written_bytes_max:
         raise ValueError("answer out of range")
-    if (views and task is Task.JUDGE) or (written and task is not Task.WRITE) or bool(form) != bool(written):
+    if (views and task is not Task.SHOW) or (written and task is not Task.WRITE) or bool(form) != bool(written):
         raise ValueError("answer to another task")
     at_file = start + views * viewing.view_bytes
     if len(answer) < at_file + written:
@@ -129,14 +129,14 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
     step = viewing.view_bytes
     shown = tuple(bytes(answer[at : at + step]) for at in range(start, at_file, step)) if step else ()
     viewed = Viewed(examined, shown, bytes(answer[at_file:]), _WRITTEN[form])
-    _check(viewed, viewing, task)
+    _check(viewed, viewing)
     return viewed
 
 
-def _check(viewed: Viewed, viewing: Viewing, task: Task) -> None:
+def _check(viewed: Viewed, viewing: Viewing) -> None:
     """Whether what is said of a file can be true of it. What the file shows is for a decoder to say that did not write it."""
     whole = viewed.examined.reason is Reason.FULL
-    if ((viewed.written or viewed.views) and not whole) or (task is Task.WRITE and viewed.views and not viewed.written):
+    if (viewed.written or viewed.views) and not whole:
         raise ValueError("answer contradicts itself")
     if not viewed.written:
         return

@@ -23,7 +23,7 @@ from custodes.model import Pdq, Reason
 from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of
 from custodes.samples import luma, luma_bytes
-from custodes.sniff import jpeg_coding, may_move
+from custodes.sniff import jpeg_coding
 from custodes.svg import RefusedSvg, Svg, drawn, is_svg, read_svg
 from custodes.viewing import CODES_MAX, SVG, Task, Viewed, Viewing
 from custodes.written import Coding, Drawn, UnwritableError, written
@@ -56,7 +56,6 @@ def view_content(data: bytes, limits: ImageLimits, viewing: Viewing, task: Task)
     """Do a task on one image: a pure function of its arguments."""
     seen = _Seen()
     svg: Svg | None = None
-    task = Task.JUDGE if task is Task.CONFIRM and not may_move(data) else task
     try:
         if is_svg(data):
             svg = read_svg(data, limits.pixels_max)
@@ -128,7 +127,7 @@ def _take(frame: Frame, seen: _Seen, viewing: Viewing, task: Task) -> None:
     if len(seen.codes) > CODES_MAX:
         seen.codes = dict(list(seen.codes.items())[:CODES_MAX])
         raise _PartlySeen
-    if task is not Task.JUDGE:
+    if task is Task.SHOW:
         for picture in _shown(seen.frames[-1].pixels, frame.background, viewing):
             seen.views.append(b"".join(square_of(picture, recipe).tobytes() for recipe in viewing.recipes))
         if len(seen.views) > viewing.views_max:

@@ -87,7 +87,7 @@ def _warm_up(birth: Birth) -> None:
 
 
 def _view(sample: bytes, birth: Birth) -> None:
-    for task in (Task.WRITE, Task.CONFIRM):
+    for task in (Task.WRITE, Task.SHOW):
         if birth.viewing:
             view_content(sample, birth.limits, birth.viewing, task)
 

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from custodes.attest.gateway import sealed_told
 from custodes.cli.gateway.serving import hand_over
 from custodes.cli.main import cli
 from custodes.config import load_site
@@ -26,6 +27,7 @@ from custodes.crypto.dsse import verify
 from custodes.crypto.keys import create_keys, load_signing_key
 from custodes.errors import ConfigError, InputError, StorageError
 from custodes.gateway.evidence import read_withheld, withheld_files
+from custodes.gateway.people.metrics import Metrics
 from custodes.handover.clocks import due, kept, purge
 from custodes.handover.custody import Act, Custody
 from custodes.handover.cybertipline.gateway import FILE_BYTES_MAX
@@ -376,7 +378,8 @@ def test_the_gateway_takes_up_what_it_notes_and_an_outbox_that_fails_stops_no_re
     assert head.route == "hotline-north"
 
 
-def test_where_two_people_are_needed_the_gateway_queues_nothing_and_two_may(tmp_path: Path) -> None:
+def with_two_people(tmp_path: Path) -> House:
+    """Alice and Bob send together, or nobody does."""
     people = []
     for name in ("alice", "bob"):
         create_keys(tmp_path / name, name)
@@ -385,7 +388,11 @@ def test_where_two_people_are_needed_the_gateway_queues_nothing_and_two_may(tmp_
     path = of.site.path
     rule = f'two_person = ["send"]\napprovers = ["{people[0]}", "{people[1]}"]\n'
     path.write_text(path.read_text().replace('operator = "lab.example"\n', f'operator = "lab.example"\n{rule}', 1))
-    of = House(load_site(str(path)))
+    return House(load_site(str(path)))
+
+
+def test_where_two_people_are_needed_the_gateway_queues_nothing_and_two_may(tmp_path: Path) -> None:
+    of = with_two_people(tmp_path)
     of.withholds(1)
     with pytest.raises(InputError, match="needs two people"):
         of.taking().slips()
@@ -472,6 +479,51 @@ def test_a_period_counts_what_was_sealed_in_it_and_received_by_now(hotline: Hous
     found = counted(hotline.site, custody, day.date(), day.date())
     assert (found.sealed, found.received) == (4, 3)
     assert counted(hotline.site, custody, day.date() + timedelta(days=2), day.date() + timedelta(days=9)).sealed == 0
+
+
+TOLD = {
+    "nothing": (0, 0, (None, 10), (None, 10), (None, 10)),
+    "few": (9, 9, (None, 10), (None, 10), (None, 10)),
+    "all received": (10, 10, (10, None), (10, None), (None, 10)),
+    "one is not, which the rest would tell": (25, 24, (25, None), (None, 26), (None, 10)),
+    "nine are": (25, 9, (25, None), (None, 10), (None, 26)),
+    "both parts are large": (25, 10, (25, None), (10, None), (15, None)),
+    "both parts are small": (12, 5, (12, None), (None, 10), (None, 10)),
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+def test_a_card_tells_no_small_part_and_nothing_that_it_could_be_reckoned_from(case: str) -> None:
+    sealed, received, *expected = TOLD[case]
+    told = sealed_told(sealed, received)
+    assert [(each.count, each.below) for each in (told.sealed, told.received, told.unsent)] == expected
+
+
+def test_metrics_of_the_gateway_tell_how_many_the_outbox_has_not(hotline: House) -> None:
+    notes, metrics = noting(hotline.site, lambda: None), Metrics()
+    assert notes is not None
+    metrics.watch_withheld(notes.slips.count)
+    hotline.withholds(1)
+    assert b"custodes_gateway_withheld_unqueued 1.0" in metrics.text()
+    hotline.taking().slips()
+    assert b"custodes_gateway_withheld_unqueued 0.0" in metrics.text()
+
+
+def test_planted_without_the_question_what_nobody_asks_for_is_handed_over(
+    hotline: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custodes.withheld._asked", lambda site, route, told: True)
+    hotline.withholds(1, matches=(NCII,))
+    assert len(hotline.taking().slips().new) == 1
+
+
+def test_planted_without_their_word_the_gateway_queues_what_two_people_send(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = with_two_people(tmp_path)
+    of.withholds(1)
+    monkeypatch.setattr(Taking, "_permitted", lambda *_: None)
+    assert len(of.taking().slips().new) == 1
 
 
 # -- whatever breaks

@@ -195,9 +195,7 @@ def test_the_check_of_sweeping_catches_one_that_removes_a_racers_findings(store:
         hurried(run, rule=sweep_all)
 
 
-def test_of_many_committing_at_once_each_shard_is_done_once(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_committing_at_once_each_shard_is_done_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     hasten(monkeypatch)
     bucket = store_at(f"s3://{service.bucket}/{uuid.uuid4().hex}/run")
     RunDirectory.create(bucket, manifest(), KEY)

@@ -21,7 +21,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "of equal distances the wrong one is nearest": (
         "pixels.hpp",
         "either(_mm_cmpeq_epi16(least, pa), a, either(_mm_cmpeq_epi16(least, pb), b, c))",
-        "either(_mm_cmpeq_epi16(least, pb), b, either(_mm_cmpeq_epi16(least, pa), a, c))",
+        "either(_mm_cmpeq_epi16(least, pc), c, either(_mm_cmpeq_epi16(least, pb), b, a))",
     ),
     "a length has a bit too few": (
         "pixels.hpp",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 from tests.cluster.wanted import Wanted, wanted
 from tests.postgres.server import Given, Server, new_schema, skip_without
+from tests.stored import earlier
+from tests.world import custodes
 
 from custodes.config import load_site
 from custodes.errors import InputError
@@ -34,15 +37,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
     return wanted(tmp_path_factory.mktemp("leased"), SHARDS)
 
 
+def database_section(server: Server | Given, schema: str) -> str:
+    return f'[database]\nurl = "{server.url}"\nschema = "{schema}"\nunsafe_no_tls = true\n'
+
+
 def shared(whole: Wanted, server: Server | Given, schema: str) -> Wanted:
     """The same site, which shares its runs by a database."""
     path = whole.site.path.with_name(f"{schema}.toml")
     text = whole.site.path.read_text()
-    path.write_text(
-        text.replace(
-            "[database]\n", f'[database]\nurl = "{server.url}"\nschema = "{schema}"\nunsafe_no_tls = true\n', 1
-        )
-    )
+    path.write_text(text.replace("[database]\n", database_section(server, schema), 1))
     return replace(whole, site=load_site(str(path)))
 
 

@@ -244,8 +244,11 @@ def test_a_command_answers_while_it_works_and_not_after(world: World, tmp_path: 
     fixed = ["--config", world.config, "--unsafe-allow-loopback", "--workers", "1", "--quiet", "--json"]
     argv = [sys.executable, "-m", "custodes.cli.main", "scan", str(world.demo.links), "--run", str(tmp_path / "run")]
     with subprocess.Popen([*argv, *fixed, "--metrics", str(port)], stdout=subprocess.PIPE) as process:
-        told = asked_until_planned(process, port)
-        output, _ = process.communicate(timeout=60)
+        try:
+            told = asked_until_planned(process, port)
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert told["shards_planned",] == json.loads(output)["shards_planned"]
     with pytest.raises(ConnectionRefusedError):
         ask(port)

@@ -47,7 +47,9 @@ def test_what_is_shown_is_the_middle_of_the_whole(
     pixels = image(height, width)
     shown, expected = prepared(pixels, recipe).astype(int), whole_then_cut(pixels, recipe).astype(int)
     assert shown.shape == (side, side, 3)
-    assert np.abs(shown - expected).max() <= 2  # the two passes round in another order, and each rounds
+    drift = np.abs(shown - expected)
+    assert drift.mean() < 1  # the two passes are in another order, and each rounds
+    assert kind == "bicubic" or drift.max() <= 2  # bicubic sums leave the range, and are cut after the first pass
 
 
 @pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)], ids=["long", "tall"])

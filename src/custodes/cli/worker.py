@@ -32,6 +32,7 @@ from custodes.lists.sharing import Sharing
 from custodes.lists.shelf import Shelf
 from custodes.model import Reason
 from custodes.net.courtesy import Grant
+from custodes.scan.lists_along import lists_left
 from custodes.scan.manners import Manners
 from custodes.scan.pool import Failure, Hello, Report, Started, Tick, WorkerMessage
 from custodes.scan.rematch import rematch_shards
@@ -177,7 +178,7 @@ def shelf_of(hello: Hello, site: Site, run: RunDirectory) -> Shelf:
     if hello.shelf:
         return Shelf(versions, hello.shelf)
     name = hmac.digest(site.run_key().derive("shelf"), msgspec.msgpack.encode(sorted(versions.items())), "sha256")
-    return Sharing(name, versions, lambda: site.shelf(run.manifest.lists)).shelf()
+    return Sharing(name, versions, lambda: site.shelf(run.manifest.lists, lists_left(run))).shelf()
 
 
 def settings_of(run: RunDirectory, site: Site) -> ScanSettings:

@@ -91,6 +91,8 @@ class Crew:
         self._losses: dict[int, int] = {}
         self._durations: deque[float] = deque(maxlen=DURATIONS)
         self._fruitless = self._unasked = 0
+        self.in_swap = False
+        """Whether the kernel of some node may write lists to swap."""
         self._out: list[Any] = []
 
     @property
@@ -138,6 +140,7 @@ class Crew:
             self._give(number, self._budgets.ask(number, message, self._clock()))
         elif isinstance(message, Started):
             seat.ready, seat.idle_since = True, self._clock()
+            self.in_swap |= message.in_swap
         elif isinstance(message, Tick):
             yield msgspec.structs.replace(message, node=seat.node)
         elif isinstance(message, Report):

@@ -195,8 +195,9 @@ class Driver:
 class Ear(threading.Thread):
     """Hears the coordinator from the first moment on. When it has nothing more to say, all ends: in order, or after some seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         super().__init__(daemon=True)
+        self._folder = folder
         self.heard: SimpleQueue[Any] = SimpleQueue()
         self._tell: Callable[[], object] = lambda: None
 
@@ -207,6 +208,7 @@ class Ear(threading.Thread):
             self._put(message)
         self._put(None)
         time.sleep(LAST_S)
+        shutil.rmtree(self._folder, ignore_errors=True)
         os._exit(0)
 
     def told(self, tell: Callable[[], object]) -> None:
@@ -242,13 +244,13 @@ def main() -> None:
     out, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    ear = Ear()
+    folder = tempfile.mkdtemp(prefix="custodes-ray-")
+    ear = Ear(folder)
     ear.start()
     asked = ear.heard.get()
-    if not isinstance(asked, Join):
-        return
-    folder = tempfile.mkdtemp(prefix="custodes-ray-")
     try:
+        if not isinstance(asked, Join):
+            return
         address = join(asked, folder)
         driver = Driver(out)
         driver.say(Joined(address))

@@ -44,12 +44,14 @@ class RayExecutor:
         self._join = Join(cluster.address, hello.workers)
         most = cluster.workers or SEATS_MAX if cluster.address else hello.workers
         self._hello = msgspec.structs.replace(hello, workers=most)
+        self.in_swap = False
 
     def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; see ``scan.pool.Executor``."""
         crew = Crew(self._hello, supply, elastic=bool(self._join.address))
         with running_driver(self._join) as driver:
             while not crew.finished:
+                self.in_swap = crew.in_swap
                 for event in chain(driver, crew):
                     yield event
                     if isinstance(event, Failure) and event.fatal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,10 @@ __all__ = ["SEALS", "Shelf"]
 SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 
 
+def nowhere(_list_id: str, _version: str) -> None:
+    """No list is anywhere but in the store."""
+
+
 class Shelf:
     """Descriptors of the memory, by what it holds: ``list/<id>`` the plaintext of a version, ``index/<kind>`` an index over the entries of all lists."""
 
@@ -34,13 +38,16 @@ class Shelf:
         self._locked: list[LockedMemory] = []
 
     @classmethod
-    def filled(cls, store: ListStore, versions: Mapping[str, str]) -> Shelf:
-        """Decrypt and index these versions. Raises ListError as ``ListStore.load`` does."""
+    def filled(
+        cls, store: ListStore, versions: Mapping[str, str], elsewhere: Callable[[str, str], bytes | None] = nowhere
+    ) -> Shelf:
+        """Decrypt and index these versions. ``elsewhere`` has those that the store has not. Raises ListError as ``ListStore.load`` does."""
         shelf = cls(versions, {})
         with ExitStack() as failed:
             failed.callback(shelf.close)
             for list_id, version in versions.items():
-                shelf._put(f"list/{list_id}", store.plaintext(list_id, version))
+                sealed = None if store.holds(list_id, version) else elsewhere(list_id, version)
+                shelf._put(f"list/{list_id}", store.plaintext(list_id, version, sealed))
             for kind, index in indexes_of(shelf.lists(), threads=len(os.sched_getaffinity(0))).items():
                 shelf._put(f"index/{kind.value}", index)
             failed.pop_all()

@@ -351,11 +351,19 @@ class ListStore:
             raise self._none()
         return LoadedLists(tuple(self._load(list_id, version)[1] for list_id, version in sorted(wanted.items())))
 
-    def plaintext(self, list_id: str, version: str) -> bytearray:
-        """A version as ``loaded_list`` reads it: decrypted, and what its name says."""
-        plaintext = self._decrypted(list_id, version)
+    def plaintext(self, list_id: str, version: str, sealed: bytes | None = None) -> bytearray:
+        """A version as ``loaded_list`` reads it: decrypted, and what its name says. ``sealed``: as another site with this key keeps it."""
+        plaintext = self._decrypted(list_id, version, sealed)
         self._checked(list_id, version, plaintext)
         return plaintext
+
+    def sealed(self, list_id: str, version: str) -> bytes:
+        """A version as it is kept here: encrypted, and bound to its name."""
+        return self._read(list_id, version)
+
+    def holds(self, list_id: str, version: str) -> bool:
+        """Whether this version is kept here."""
+        return self._path(list_id, version).is_file()
 
     def remove(self, list_id: str) -> None:
         """Delete a list in all its versions. One that was in force and is gone already is forgotten."""
@@ -491,15 +499,22 @@ class ListStore:
     def _load(self, list_id: str, version: str) -> tuple[ListHeader, LoadedList]:
         return self._checked(list_id, version, self._decrypted(list_id, version))
 
-    def _decrypted(self, list_id: str, version: str) -> bytearray:
+    def _path(self, list_id: str, version: str) -> Path:
         if not _VERSION.fullmatch(version):
             raise ListError(f"{version!r} is not a version of a list")
-        path = self._folder(list_id) / f"{version}{_SUFFIX}"
+        return self._folder(list_id) / f"{version}{_SUFFIX}"
+
+    def _read(self, list_id: str, version: str) -> bytes:
         try:
-            return unlock_buffer(self._key, path.read_bytes(), _context(list_id, version))
+            return self._path(list_id, version).read_bytes()
         except OSError as error:
             hint = f"lists there are: {', '.join(self.ids()) or 'none'}"
             raise ListError(f"cannot read version {version} of list {list_id}: {error.strerror}", hint=hint) from error
+
+    def _decrypted(self, list_id: str, version: str, sealed: bytes | None = None) -> bytearray:
+        data = self._read(list_id, version) if sealed is None else sealed
+        try:
+            return unlock_buffer(self._key, data, _context(list_id, version))
         except InputError as error:
             raise ListError(
                 f"cannot open list {list_id}: {error}", hint="check lists.key, or import the list again"

@@ -184,6 +184,7 @@ def _ledger_locked(world: World) -> None:
     """Somebody else holds the database for longer than is waited. The same library: locks of one process do not hold against another library in it."""
     path = world.site.home / world.site.config.gateway.state / LEDGER
     other = apsw.Connection(str(path))
+    other.set_busy_timeout(5_000)  # what a request before gives back may be written now
     other.execute("BEGIN EXCLUSIVE")
 
     async def ended() -> None:

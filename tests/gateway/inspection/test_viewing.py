@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 
 from custodes import jail as jail_module
-from custodes.decoding import CODE, HEAD
+from custodes.decoding import CODE, HEAD, DecodePolicy
 from custodes.errors import JailError
-from custodes.gateway.inspection.inspector import LIMITS, Inspector, decoders_for
+from custodes.gateway.inspection.inspector import LIMITS, Inspector, decoders_for, jail_settings
 from custodes.gateway.vocabulary import Stage
+from custodes.jail import Jail
+from custodes.model import Content, Reason
 from custodes.viewing import CODES_MAX, Task, Viewed, Viewing, packed, unpacked
 from custodes.views import view_content
 from tests.decode.pictures import saved
@@ -21,7 +24,7 @@ from tests.decode.pictures import saved
 from .making import RED, SMALL, VIEWING, photo, world
 
 CONTENT = saved(photo(), "PNG")
-HONEST = {task: view_content(CONTENT, LIMITS, VIEWING, task) for task in (Task.JUDGE, Task.WRITE)}
+HONEST = {task: view_content(CONTENT, LIMITS, VIEWING, task) for task in (Task.JUDGE, Task.WRITE, Task.SHOW)}
 
 
 def changed(task: Task, **fields: Any) -> bytes:
@@ -42,7 +45,7 @@ def test_an_answer_crosses_unchanged_and_no_beginning_of_it_is_taken(task: Task)
         unpacked(sent + b"\0", VIEWING, task)
 
 
-SQUARE = HONEST[Task.WRITE].views[0]
+SQUARE = HONEST[Task.SHOW].views[0]
 WRITTEN = HONEST[Task.WRITE].written
 SMALLER = view_content(saved(photo(1, (300, 256)), "PNG"), LIMITS, VIEWING, Task.WRITE).written
 LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
@@ -53,8 +56,8 @@ LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
     "a drawing": (Task.WRITE, lambda: changed(Task.WRITE, written=b"<svg", form="svg")),
     "a file of another size": (Task.WRITE, lambda: changed(Task.WRITE, written=SMALLER)),
     "no file and a format": (Task.WRITE, lambda: changed(Task.WRITE, written=b"")),
-    "views of a picture without a file": (Task.WRITE, lambda: changed(Task.WRITE, written=b"", form="")),
-    "too many views": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE,) * 65)),
+    "views of a picture that was not seen whole": (Task.SHOW, lambda: other(Task.SHOW, reason=Reason.PARTIAL_FRAMES)),
+    "too many views": (Task.SHOW, lambda: changed(Task.SHOW, views=(SQUARE,) * 65)),
     "a view more than is there": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE, SQUARE[:-1])) + b"xx"),
     "too many codes": (Task.JUDGE, lambda: HEAD.pack(0, 2, CODES_MAX + 1, 9, 9)),
     "a format that there is not": (Task.WRITE, lambda: _with_form(9)),
@@ -67,7 +70,7 @@ LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
 
 def _with_form(form: int) -> bytes:
     sent = bytearray(packed(HONEST[Task.WRITE]))
-    sent[len(sent) - len(WRITTEN) - len(SQUARE) - 5] = form
+    sent[len(sent) - len(WRITTEN) - 5] = form
     return bytes(sent)
 
 
@@ -147,3 +150,24 @@ def test_without_decoders_whoever_waits_and_whoever_comes_is_told(capfd: pytest.
 
 def test_a_view_tells_nothing_when_printed() -> None:
     assert "views" not in repr(Viewed(HONEST[Task.WRITE].examined, (SQUARE,)))
+
+
+def test_what_is_written_is_read_again_by_decoders_that_are_given_nothing_else() -> None:
+    seen: dict[Task, set[int]] = {}
+    with (
+        selectors.DefaultSelector() as selector,
+        Jail(LIMITS, DecodePolicy.FAST, selector, jail_settings(1), VIEWING) as jail,
+    ):
+        give = jail._give
+
+        def watched(decoder: Any, job: Any) -> None:
+            seen.setdefault(job.task, set()).add(decoder.pid)
+            give(decoder, job)
+
+        jail._give = watched  # type: ignore[method-assign]
+        for number, task in enumerate([Task.WRITE, Task.SHOW, Task.JUDGE, Task.SHOW, Task.WRITE]):
+            jail.submit(number, Content(CONTENT if task is not Task.SHOW else WRITTEN), task)
+        jail.run_until_idle()
+        assert {number for number, viewed in jail.viewed if viewed.examined.reason is Reason.FULL} == set(range(5))
+    assert seen[Task.WRITE] == seen[Task.JUDGE]
+    assert not seen[Task.SHOW] & seen[Task.WRITE]

@@ -4,8 +4,8 @@ Promises, in this order:
 
 1. Lists first and alone. What they know is shown to no detector, and is not released.
 2. What could not be seen whole (a frame too many, a byte too few, an unknown format) is ``unreadable``, and is not released.
-3. Only what this package wrote is released: the pixels in a new file. Digests, the file and what detectors are shown are made of the same pixels, decoded
-   once. Then a decoder that never sees a stranger's bytes reads that file: lists judge it as well, and it must be the picture that detectors are shown.
+3. Only what this package wrote is released: the pixels in a new file. That file is judged as if a stranger had sent it, by lists, and by detectors, which
+   are shown nothing else. So what is judged is what leaves. It is read by decoders that never see a stranger's bytes: who writes does not judge.
 4. A check that cannot do its work raises. It never says that there was nothing.
 
 What follows from facts is for ``rules``; that a raised error withholds, for ``guard``. All parsing of images is done in the jail.
@@ -21,7 +21,7 @@ from typing import Final, Protocol
 import msgspec
 import numpy as np
 
-from custodes.decoding import ImageLimits, JailSettings, Recipe
+from custodes.decoding import Examined, ImageLimits, JailSettings, Recipe
 from custodes.errors import ConfigError, WorldError
 from custodes.examine import Evidence, Examiner
 from custodes.gateway.guard import Looked
@@ -33,7 +33,6 @@ from custodes.handover.finding import Match, match_of
 from custodes.model import Action, Content, Decision, Digests, Pdq, Reason, Role
 from custodes.pictures import Pixels
 from custodes.serving.images import Answer, Decoders
-from custodes.sniff import may_move
 from custodes.viewing import Task, Viewed, Viewing
 
 __all__ = ["LIMITS", "Equipment", "FaceMatcher", "Inspector", "decoders_for", "jail_settings"]
@@ -44,8 +43,6 @@ LIMITS: Final = ImageLimits(pixels_max=25_000_000, frame_pixels_max=100_000_000)
 FLOOR: Final = 0.2
 
 _CUT_SHORT: Final = (Reason.DECODE_MEMORY, Reason.DECODE_TIMEOUT, Reason.DECODER_DIED)
-_QUALITY_MIN: Final = 50  # below it a code says little of a picture
-_DRIFT_MAX: Final = 31  # bits, as lists are searched
 
 
 class FaceMatcher(Protocol):
@@ -129,15 +126,15 @@ class _Look:
             return Looked((self._fact("unreadable", "decoder"),), self.stage)
         first = await self._seen(Content(content))
         copy = first.viewed.written
-        second = await self.decoders.do(Content(copy), Task.CONFIRM) if copy else None
+        second = await self.decoders.do(Content(copy), Task.SHOW) if copy else None
         # 1. Lists first and alone: what came, and what would leave.
         if known := await self._known([first, second] if second else [first]):
             return self._withheld(known, first)
         # 2. Seen whole, or not at all.
         if second is None or not _is_the_same(first.viewed, second.viewed):
             return self._unreadable(first)
-        # 3. Released is what was written.
-        facts = await self._detected(first.viewed, second.viewed)
+        # 3. Shown to detectors is what was written, and that is released.
+        facts = await self._detected(second.viewed, first.viewed.examined)
         released = await self._stamped(first.viewed, second) if self.stage is Stage.OUTPUT else copy
         return Looked(facts, self.stage, released, first.viewed.form, first.exact[2])
 
@@ -171,9 +168,8 @@ class _Look:
 
     # -- detectors
 
-    async def _detected(self, seen: Viewed, copy: Viewed) -> tuple[Fact, ...]:
-        """Of the pixels that were written; of an animation those that were read again, since encoders leave frames out and merge them."""
-        shown = _squares(copy.views or seen.views, self.equipment.recipes)
+    async def _detected(self, viewed: Viewed, original: Examined) -> tuple[Fact, ...]:
+        shown = _squares(viewed.views, self.equipment.recipes)
         facts, highest = [], 0.0
         for detector, squares in zip(self.equipment.detectors, shown, strict=False):
             score = await detector.score(squares)
@@ -182,7 +178,7 @@ class _Look:
             highest = max(highest, score)
             facts.append(self._fact(detector.fact, detector.name, score))
         if highest >= self.equipment.floor:
-            facts += await self._persons([*seen.examined.pdq, *copy.examined.pdq], shown[-1])
+            facts += await self._persons([*original.pdq, *viewed.examined.pdq], shown[-1])
         return tuple(facts)
 
     async def _persons(self, codes: Sequence[Pdq], squares: Sequence[Pixels]) -> Iterable[Fact]:
@@ -201,7 +197,7 @@ class _Look:
         if self.equipment.stamp is None:
             return copy.written
         stamped = await self.equipment.stamp.stamped(copy.written, copy.form)
-        again = (await self.decoders.do(Content(stamped), Task.CONFIRM)).viewed.examined
+        again = (await self.decoders.do(Content(stamped), Task.SHOW)).viewed.examined
         if again != judged.viewed.examined:
             raise WorldError("the stamp changed the picture")
         return stamped
@@ -211,18 +207,14 @@ class _Look:
 
 
 def _is_the_same(seen: Viewed, again: Viewed) -> bool:
-    """Whether the copy is whole, of the original's size, of the format that it is said to be, and the same picture, where its digest says anything of it.
-
-    Tiles are left out: those that are all but flat drift by more than pictures differ.
-    """
+    """Whether the copy is whole, of the original's size, and of the format that it is said to be."""
     original, copy = seen.examined, again.examined
-    if copy.reason is not Reason.FULL or (copy.width, copy.height) != (original.width, original.height):
-        return False
-    if copy.format != seen.form or not (again.views if may_move(seen.written) else seen.views):
-        return False
-    one, other = original.pdq[0], copy.pdq[0]
-    drift = (int.from_bytes(one.code) ^ int.from_bytes(other.code)).bit_count()
-    return drift <= _DRIFT_MAX or max(one.quality, other.quality) < _QUALITY_MIN
+    return (
+        copy.reason is Reason.FULL
+        and (copy.width, copy.height) == (original.width, original.height)
+        and copy.format == seen.form
+        and bool(again.views)
+    )
 
 
 def _squares(views: Sequence[bytes], recipes: Sequence[Recipe]) -> list[list[Pixels]]:

@@ -42,7 +42,7 @@ LIMITS: Final = (
     "What was allowed was stopped by none of these checks in these versions. That is no judgement of it: checks miss things, lists hold known material.",
     "A retry is decided anew and counted anew; strikes are counted once for each request.",
     "Whether every request went through the gateway, and whether it ran what is named here, rests on the signer: a signature says who says it.",
-    "Withheld images are counted by requests that were sealed; what an authority has received is as of signing, and as the signer's record says.",
+    "A sealed image is counted once for each request that it came of. What an authority has received is told as of signing, by the signer's own record.",
     "Shares that were measured are of the cases that they name. Other languages, other words and other generators were not measured.",
 )
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 if "custodes.cli.worker" in sys.orig_argv:
     from custodes.scan import shard
@@ -14,8 +15,7 @@ if "custodes.cli.worker" in sys.orig_argv:
     real = shard.process_shard
 
     def process_shard(job, tools):  # type: ignore[no-untyped-def]
-        with open(os.environ["PLANTED"]) as file:
-            seconds, *poison = file.read().split()
+        seconds, *poison = Path(os.environ["PLANTED"]).read_text().split()
         if str(job.shard) in poison:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(seconds))
