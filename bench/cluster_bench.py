@@ -130,6 +130,6 @@ def limit_of(each: Pass, runs: dict[str, list[dict[str, Any]]], executor: str, s
 def notes(server: str) -> list[str]:
     return [
         f"The data of “Sizes”: LAION's columns with MD5; JPEGs from {server}, all links alive; stored digests, one shard for each thousand rows. One machine; Ray is started for each run, and its start is in the last column only.",
-        "Efficiency: rows a second of one worker times the number of workers, that many rows being all. Server and workers share the processors, so four workers that fetch have less than four of them.",
+        "Efficiency: rows a second, as a share of those of one worker times the number of workers. Server and workers share the processors, so four workers that fetch have less than four of them.",
         "Empty shards: real workers, in which the work of a shard is replaced by nothing; from the first report to the last.",
     ]

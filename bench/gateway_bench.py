@@ -91,6 +91,6 @@ def notes(entries: int) -> list[str]:
         "The generator is one Python process; where the doors without checks come near to what it gives alone, it is what is measured.",
         f"nginx: two workers, connections to the generator kept open. LiteLLM {LITELLM}: two workers, a master key, no database, no guardrails; it does not look at pictures at all. Neither is doing the gateway's work.",
         "gateway, checks off: the door, the dialect, and the guard with checks that look at nothing. It exists for this measurement alone; the program has no such setting.",
-        f"gateway, texts and lists: keys and limits, the starter lexicon, rules, a list of {entries:,} PDQ codes, all frames, forms and tiles; the picture is decoded in the jail, written again, and what was written is decoded and judged once more; two decisions are durable in the ledger before the answer. In the detector's place stands one that looks at nothing.",
+        f"gateway, texts and lists: keys and limits, the starter lexicon, rules, a list of {entries:,} PDQ codes, all frames, forms and tiles; the picture is decoded in the jail, judged and written again, and what was written is decoded and judged once more by another process; two decisions are durable in the ledger before the answer. In the detector's place stands one that looks at nothing.",
         "gateway, texts, lists, Open NSFW: the same with the default detector, on the processor, two threads.",
     ]

@@ -69,7 +69,7 @@ def notes(entries: int) -> list[str]:
     return [
         "One core of the machine, everything in this process but for *in the jail*, which is the task sent to a confined decoder and answered.",
         f"Judged by lists is all of it: MD5, SHA-1, SHA-256, decoding, codes of the picture and of its 17 tiles, and a search of each code's eight forms among {entries:,} random codes.",
-        "Write makes the copy that leaves, show prepares it for the detector: both only for what no list knows.",
+        "Write is the gateway's first turn: digests and the copy that leaves. Show is its second: digests of that copy, and its views for the detector.",
     ]
 
 

@@ -5,4 +5,4 @@ import sys
 if "custodes.cli.worker" in sys.orig_argv:
     from custodes.scan import shard
 
-    shard.process_shard = lambda job, tools: shard.ShardReport(job.shard, job.generation, 0, {}, 0)
+    shard.process_shard = lambda job, _tools: shard.ShardReport(job.shard, job.generation, 0, {}, 0)

@@ -345,7 +345,7 @@ def read_elsewhere(
     """Have parts of the vectors read on a cluster. What could not be read there is read here afterwards, or says why it cannot be."""
     assert request.cluster is not None
     workers = request.workers or site.workers()
-    hello = Hello(config=str(site.path), run=run.store.at(), workers=workers, parts=True)
+    hello = Hello(config=str(site.path), run=run.store.at(), workers=workers, parts="scan")
     done = 0
 
     def watch(event: Event) -> None:

@@ -1,8 +1,8 @@
 """The native kernels, where they were built: found, chosen by what the processor has, and called.
 
-Promises that whatever a kernel gives, NumPy beside its caller gives too: a level changes the time, never the answer. Kernels hold no state and release
-the interpreter lock. They trust types and sizes of arrays, so those who call them check what comes from outside. Without a compiler at installation the
-library is absent, ``kernels()`` is None, and callers use NumPy.
+Promises that whatever a kernel gives, NumPy, Pillow or libpng beside its caller give too: a level changes the time, never the answer (of what is
+deflated: what it inflates to). Kernels hold no state and release the interpreter lock. They trust types and sizes of arrays, so those who call them check
+what comes from outside. Without a compiler at installation the library is absent, ``kernels()`` is None, and callers use the others.
 
 The C interface is native/custodes.h. ``CUSTODES_NATIVE`` in the environment names the level to use, or ``none``.
 """

@@ -17,6 +17,8 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from nodes import Cluster, below, cluster, kill, processes
 from searching import search
@@ -252,6 +254,19 @@ def test_a_scan_for_similar_photos_reads_its_vectors_and_hands_over_there_and_sa
     assert code == 1, err
     assert told(loop, Path(json.loads(out)["run"])) == wanted_findings
     assert not list(chosen.glob("parts/*"))
+
+
+def test_neighbours_are_searched_there_and_are_the_same(two_nodes: Cluster, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    (tmp_path / "vectors").mkdir()
+    for number in range(3):
+        np.save(tmp_path / "vectors" / f"{number}.npy", rng.standard_normal((200, 16)).astype(np.float16))
+    np.save(tmp_path / "seeds.npy", rng.standard_normal((4, 16)).astype(np.float32))
+    fixed = ["similar", "neighbours", tmp_path / "vectors", "--seeds", tmp_path / "seeds.npy", "--quiet", "--out"]
+    assert run(*fixed, tmp_path / "here.parquet").code == 0
+    code, _, err = ended(two_nodes.custodes(*fixed, tmp_path / "there.parquet", *on(two_nodes)))
+    assert code == 0, err
+    assert pq.read_table(tmp_path / "there.parquet").equals(pq.read_table(tmp_path / "here.parquet"))
 
 
 def told(loop: Loop, path: Path) -> list[Any]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,6 +42,8 @@ from custodes.scan.shard import ShardJob, ShardReport, ShardTools, process_shard
 from custodes.scan.similar import laid_out, read_part
 from custodes.scan.similar_runs import selection_of, with_suspects
 from custodes.scan.suspects import process_suspects
+from custodes.similar.search import laid_out as search_laid_out
+from custodes.similar.search import make_part
 
 __all__ = ["main"]
 
@@ -159,8 +161,7 @@ class PartReader:
     in_swap = False
 
     def __init__(self, hello: Hello) -> None:
-        self._run = RunDirectory.open(hello.run, load_site(hello.config).run_key())
-        self._laid = laid_out(self._run)
+        self._read = reader_of(hello)
 
     def taken(self, waiting: SimpleQueue[ShardJob]) -> list[ShardJob]:
         """A job: a part by its number."""
@@ -169,7 +170,18 @@ class PartReader:
     def work(self, jobs: list[ShardJob]) -> Iterator[tuple[ShardJob, ShardReport]]:
         """The number of vectors in each part."""
         for job in jobs:
-            yield job, ShardReport(job.shard, job.generation, read_part(self._run, self._laid, job.shard), {}, 0)
+            yield job, ShardReport(job.shard, job.generation, self._read(job.shard), {}, 0)
+
+
+def reader_of(hello: Hello) -> Callable[[int], int]:
+    """Reads a part by its number, and says how many vectors it has."""
+    if hello.parts == "search":
+        folder = Path(hello.run)
+        search = search_laid_out(folder)
+        return lambda number: make_part(search, folder, number)
+    run = RunDirectory.open(hello.run, load_site(hello.config).run_key())
+    laid = laid_out(run)
+    return lambda number: read_part(run, laid, number)
 
 
 def shelf_of(hello: Hello, site: Site, run: RunDirectory) -> Shelf:

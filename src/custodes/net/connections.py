@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter, defaultdict
+from collections.abc import Collection
 
 __all__ = ["Connections", "Used"]
 
@@ -28,10 +29,6 @@ class Connections:
     def count(self, host: str) -> int:
         """Connections open. An exchange that did not dial uses one that was kept, or none yet."""
         return self._dialled[host] + len(self._kept.get(host, ()))
-
-    def spare(self, host: str, active: int) -> int:
-        """How many of those that were kept are in nobody's use, where so many exchanges run."""
-        return self.count(host) - active
 
     def dialled(self, host: str) -> None:
         """An exchange makes a connection of its own."""
@@ -60,10 +57,14 @@ class Connections:
         """Hosts of which some are kept."""
         return list(self._kept)
 
-    def shut(self, host: str) -> None:
-        """End all that were kept, where no exchange runs on one of them."""
-        for each in self._kept.pop(host, ()):
+    def shut(self, host: str, in_use: Collection[Used] = ()) -> None:
+        """End what was kept and no exchange runs on."""
+        kept = self._kept.pop(host, [])
+        for each in [each for each in kept if _tells(each) not in in_use]:
+            kept.remove(each)
             _shut(each)
+        if kept:
+            self._kept[host] = kept
 
     def close(self) -> None:
         """End all that were kept."""

@@ -151,7 +151,6 @@ class Fetcher:
         self._budgets = None if asks else HostBudgets(limits.per_host)
         self._connections = Connections()
         self._lookups = Lookups(limits.lookups, limits.dns_cache_s)
-        self._held: set[str] = set()
         self._free: list[Transfer] = []
         self._running: dict[pycurl.Curl, tuple[Transfer, str, _Task]] = {}
         self._retries: defaultdict[int, list[tuple[float, int, _Task]]] = defaultdict(list)
@@ -281,7 +280,7 @@ class Fetcher:
 
     def _allowed(self, host: str) -> int:
         """How many exchanges a host may have now."""
-        slots = 0 if host in self._held else self._permits.slots(host, monotonic())
+        slots = self._permits.slots(host, monotonic())
         task = self._queue.next(host)
         return slots if slots and task is not None and self._lookups.may_begin(task.at) else 0
 
@@ -290,12 +289,7 @@ class Fetcher:
         _, host, _ = self._running[transfer.handle]
         self._looked_up(transfer.handle, found=True)
         if self._connections.count(host) >= self._permits.ceiling(host):
-            if (
-                self._queue.load(host)[0] > 1
-            ):  # some of what is kept may be in use: after the next end it has another turn
-                self._held.add(host)
-                return False
-            self._connections.shut(host)
+            return False  # something is kept that nobody can use: it is shut, and this exchange has another turn
         self._connections.dialled(host)
         return True
 
@@ -412,11 +406,11 @@ class Fetcher:
         self._free.append(transfer)
         task.spent_s += monotonic() - task.started
         # A host that sent us on has answered, whatever became of where it sent us.
-        self._held.discard(name)
         self._queue.done(name, answered=True if task.hops > task.hops_before else _answered(answer))
         self._tidy(name)
         self._permits.touch(name)
         if answer.is_evicted:
+            self._connections.shut(name, {each.used for each, host, _ in self._running.values() if host == name})
             self._begin_anew(task)
             task.attempts -= 1
             self._admit(task)

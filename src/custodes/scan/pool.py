@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -43,8 +43,8 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     workers: int
     slots: int = 1
     parent: str = ""
-    parts: bool = False
-    """Jobs are parts of vectors, to be read for a scan for similar photos that has not chosen yet."""
+    parts: Literal["", "scan", "search"] = ""
+    """Jobs are parts of vectors: to be read for a scan for similar photos that has not chosen yet, or for a search for neighbours (``run``: its folder)."""
     shelf: dict[str, int] = {}
     model: Model | None = None
     per_host: int = 8

@@ -32,7 +32,7 @@ from custodes.similar.drift import Drift, drifting
 from custodes.similar.lesson import digest_of, vectors_at
 from custodes.similar.neighbours import SEEDS_MAX
 from custodes.similar.probe import Float32s, Taught
-from custodes.similar.reading import Reading, parts_of, read_blocks
+from custodes.similar.reading import Reading, from_plain, parts_of, plain, read_blocks
 from custodes.similar.signals import Ear, Heard, Question, Signals
 from custodes.similar.suspects import Before, Candidate, Known, Suspects, candidates_of, suspects_of, unit
 from custodes.similar.vectors import Block, VectorShard
@@ -194,7 +194,7 @@ class Parts:
 def lay_out(run: RunDirectory, asked: Asked, how: Reading) -> list[ShardJob]:
     """Keep what is asked, so that other processes can read parts, and say which are left: a job names a part by its number."""
     laid = Parts(_question(asked), parts_of(asked.shards, how.part_bytes))
-    run.keep(_LAID_OUT, msgspec.msgpack.encode(laid, enc_hook=_plain))
+    run.keep(_LAID_OUT, msgspec.msgpack.encode(laid, enc_hook=plain))
     return [ShardJob(number) for number in range(len(laid.parts)) if run.kept(_part_name(number)) is None]
 
 
@@ -202,7 +202,7 @@ def laid_out(run: RunDirectory) -> Parts:
     """What ``lay_out`` kept."""
     data = run.kept(_LAID_OUT)
     assert data is not None
-    return msgspec.msgpack.decode(data, type=Parts, dec_hook=_from_plain)
+    return msgspec.msgpack.decode(data, type=Parts, dec_hook=from_plain)
 
 
 def read_part(run: RunDirectory, laid: Parts, number: int) -> int:
@@ -214,18 +214,6 @@ def read_part(run: RunDirectory, laid: Parts, number: int) -> int:
 
 def _part_name(number: int) -> str:
     return f"{_PARTS}/{number:06}"
-
-
-def _plain(value: Any) -> Any:
-    """Arrays and their types, for msgpack."""
-    return [value.dtype.str, value.shape, value.tobytes()] if isinstance(value, np.ndarray) else value.str
-
-
-def _from_plain(_: type, value: Any) -> Any:
-    if isinstance(value, str):
-        return np.dtype(value)
-    kind, shape, data = value
-    return np.frombuffer(data, kind).reshape(shape)
 
 
 def _parts(run: RunDirectory, asked: Asked, question: Question, how: Reading, progress: Progress) -> Iterator[Heard]:

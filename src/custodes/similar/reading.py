@@ -5,11 +5,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from custodes.similar.vectors import Block, Piece, VectorShard
 
-__all__ = ["BLOCK_BYTES", "PAIRS_IN_BLOCK_MAX", "PART_BYTES", "Reading", "parts_of", "read_blocks"]
+__all__ = [
+    "BLOCK_BYTES",
+    "PAIRS_IN_BLOCK_MAX",
+    "PART_BYTES",
+    "Reading",
+    "from_plain",
+    "parts_of",
+    "plain",
+    "read_blocks",
+]
 
 BLOCK_BYTES: Final = 4 << 20  # read with preadv: as quick as mapped or direct reads, from disk and from the page cache
 PART_BYTES: Final = 4 << 30
@@ -68,3 +80,21 @@ def _pieces(row: int, shards: Sequence[VectorShard], how: Reading) -> Iterator[t
         for piece in shard.pieces(max(1, min(how.block_bytes // shard.row_bytes, how.rows_max))):
             yield row, piece
         row += shard.rows
+
+
+# --- parts that other processes read ---
+
+
+def plain(value: Any) -> Any:
+    """Arrays, their types and paths as msgpack has them: a hook for encoding what is asked of a part."""
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, value.tobytes()]
+    return value.str if isinstance(value, np.dtype) else str(value)
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """The same back."""
+    if isinstance(value, str):
+        return Path(value) if kind is Path else np.dtype(value)
+    name, shape, data = value
+    return np.frombuffer(data, name).reshape(shape)

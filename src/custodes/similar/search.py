@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -26,11 +27,20 @@ from custodes.durable import exclusive, sync_folder
 from custodes.errors import InputError, SourceError, StorageError
 from custodes.ledger.disk import Disk
 from custodes.similar.neighbours import PAIR, Neighbours, Tally, ranked
-from custodes.similar.reading import BLOCK_BYTES, PAIRS_IN_BLOCK_MAX, PART_BYTES, Reading, parts_of, read_blocks
+from custodes.similar.reading import (
+    BLOCK_BYTES,
+    PAIRS_IN_BLOCK_MAX,
+    PART_BYTES,
+    Reading,
+    from_plain,
+    parts_of,
+    plain,
+    read_blocks,
+)
 from custodes.similar.vectors import Block, VectorShard
 from custodes.sources.files import shown
 
-__all__ = ["Found", "Search", "run_search"]
+__all__ = ["Found", "Search", "laid_out", "make_part", "run_search"]
 
 _PAIRS_IN_GROUP_MAX: Final = 4_000_000  # of a row group of the table
 _HEAD_BYTES: Final = 1024
@@ -67,6 +77,21 @@ class Search:
         }
 
 
+class _Laid(msgspec.Struct, frozen=True):
+    """A search as other processes are told of it."""
+
+    shards: list[VectorShard]
+    seeds: npt.NDArray[Any]
+    top: int
+    above: float | None
+    out: Path
+    part_bytes: int
+    block_bytes: int
+
+
+_LAID_OUT: Final = _Laid.__struct_fields__
+
+
 @dataclass(frozen=True)
 class Found:
     """What the search was over, and what it took this time. ``vectors_read``: those that were not in parts of an earlier start."""
@@ -77,8 +102,15 @@ class Found:
     seconds: float
 
 
-def run_search(search: Search, *, told: Callable[[int], None] = lambda _: None) -> Found:
+def run_search(
+    search: Search,
+    *,
+    told: Callable[[int], None] = lambda _: None,
+    elsewhere: Callable[[Path, list[int]], None] | None = None,
+) -> Found:
     """Search, or go on with a search that stopped. ``told`` is called with the vectors done so far, often, from any thread.
+
+    ``elsewhere`` may have parts made by other processes (``laid_out``, ``make_part``); those that it leaves are made here.
 
     Raises InputError where the table is there already, or where another search began it.
     """
@@ -97,12 +129,16 @@ def run_search(search: Search, *, told: Callable[[int], None] = lambda _: None) 
     try:
         with exclusive(folder, wait=False):
             _bind(search, folder)
-            fresh = _make_parts(search, folder, told)
+            before = _vectors_in(search, _left(search, folder))
+            if elsewhere is not None:
+                _lay_out(search, folder)
+                elsewhere(folder, _left(search, folder))
+            _make_parts(search, folder, told)
             tally, pairs = _write_table(search, folder)
             shutil.rmtree(folder)
     except BlockingIOError:
         raise InputError(f"another search is writing {search.out}", hint="wait for it to end") from None
-    return Found(tally, pairs, fresh, time.monotonic() - began)
+    return Found(tally, pairs, before, time.monotonic() - began)
 
 
 def _bind(search: Search, folder: Path) -> None:
@@ -133,21 +169,48 @@ def _part_path(folder: Path, number: int) -> Path:
     return folder / f"part-{number:06}"
 
 
-def _make_parts(search: Search, folder: Path, told: Callable[[int], None]) -> int:
-    """Search what is not published yet. The number of vectors that took."""
-    done = fresh = 0
-    for number, (row, shards) in enumerate(parts_of(search.shards, search.part_bytes)):
-        rows = sum(shard.rows for shard in shards)
-        path = _part_path(folder, number)
-        if not path.exists():
-            tally, pairs = _search_part(search, row, shards, lambda count, base=done: told(base + count))  # type: ignore[misc]
-            if tally.vectors != rows:
-                raise SourceError(f"{tally.vectors:,} vectors were read where files say {rows:,}")
-            search.disk.publish(path, _packed(tally, pairs))
-            fresh += rows
-        done += rows
+def _lay_out(search: Search, folder: Path) -> None:
+    """Leave the search beside its parts, for other processes."""
+    fields = {name: getattr(search, name) for name in _LAID_OUT}
+    search.disk.publish(folder / "search", msgspec.msgpack.encode(fields, enc_hook=plain))
+
+
+def laid_out(folder: Path) -> Search:
+    """The search whose parts are made in a folder, for one thread."""
+    fields = msgspec.msgpack.decode((folder / "search").read_bytes(), type=_Laid, dec_hook=from_plain)
+    return Search(**msgspec.structs.asdict(fields))
+
+
+def make_part(search: Search, folder: Path, number: int, told: Callable[[int], None] = lambda _: None) -> int:
+    """Search one part and publish what is near in it. The number of its vectors."""
+    row, shards = parts_of(search.shards, search.part_bytes)[number]
+    rows = sum(shard.rows for shard in shards)
+    tally, pairs = _search_part(search, row, shards, told)
+    if tally.vectors != rows:
+        raise SourceError(f"{tally.vectors:,} vectors were read where files say {rows:,}")
+    search.disk.publish(_part_path(folder, number), _packed(tally, pairs))
+    return rows
+
+
+def _left(search: Search, folder: Path) -> list[int]:
+    """Parts that are not published yet."""
+    parts = range(len(parts_of(search.shards, search.part_bytes)))
+    return [number for number in parts if not _part_path(folder, number).exists()]
+
+
+def _vectors_in(search: Search, numbers: Sequence[int]) -> int:
+    parts = parts_of(search.shards, search.part_bytes)
+    return sum(shard.rows for number in numbers for shard in parts[number][1])
+
+
+def _make_parts(search: Search, folder: Path, told: Callable[[int], None]) -> None:
+    """Search what is not published yet."""
+    done = 0
+    for number, (_, shards) in enumerate(parts_of(search.shards, search.part_bytes)):
+        if not _part_path(folder, number).exists():
+            make_part(search, folder, number, lambda count, base=done: told(base + count))  # type: ignore[misc]
+        done += sum(shard.rows for shard in shards)
         told(done)
-    return fresh
 
 
 def _search_part(

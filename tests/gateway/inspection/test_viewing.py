@@ -58,7 +58,7 @@ LIES: dict[str, tuple[Task, Callable[[], bytes]]] = {
     "no file and a format": (Task.WRITE, lambda: changed(Task.WRITE, written=b"")),
     "views of a picture that was not seen whole": (Task.SHOW, lambda: other(Task.SHOW, reason=Reason.PARTIAL_FRAMES)),
     "too many views": (Task.SHOW, lambda: changed(Task.SHOW, views=(SQUARE,) * 65)),
-    "a view more than is there": (Task.WRITE, lambda: changed(Task.WRITE, views=(SQUARE, SQUARE[:-1])) + b"xx"),
+    "a view more than is there": (Task.SHOW, lambda: changed(Task.SHOW, views=(SQUARE, SQUARE[:-1])) + b"xx"),
     "too many codes": (Task.JUDGE, lambda: HEAD.pack(0, 2, CODES_MAX + 1, 9, 9)),
     "a format that there is not": (Task.WRITE, lambda: _with_form(9)),
     "a quality that there is not": (

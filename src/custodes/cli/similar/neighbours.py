@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
 
-from custodes.cli.options import as_json, config_unused, json_option
-from custodes.errors import ExitCode
+from custodes.cli.options import as_json, cluster_of, config_unused, executor_options, json_option
+from custodes.cluster import Cluster
+from custodes.errors import ExitCode, WorldError
+from custodes.scan.pool import Hello
+from custodes.scan.run import run_jobs
+from custodes.scan.shard import ShardJob
+from custodes.scan.supply import Listed
 from custodes.similar.search import Found, Search, run_search
 from custodes.similar.vectors import aligned, load_vectors, metadata_files, vector_shards
 from custodes.sources.files import find
@@ -51,6 +57,7 @@ LINE_EVERY_S: Final = 5.0
     metavar="N",
     help="Threads (default: one for each processor).",
 )
+@executor_options
 @click.option("--quiet", is_flag=True, help="No progress.")
 @config_unused
 @json_option
@@ -64,6 +71,8 @@ def neighbours(
     metadata: str | None,
     *,
     workers: int,
+    executor: str,
+    address: str | None,
     quiet: bool,
     json_: bool,
 ) -> int:
@@ -76,9 +85,24 @@ def neighbours(
         aligned(shards, tables)
     search = Search(shards, load_vectors(seeds), top, above, out.absolute(), workers or len(os.sched_getaffinity(0)))
     total = sum(shard.rows for shard in shards)
-    found = run_search(search) if quiet else run_search(search, told=Lines(total).tell)
+    told = (lambda _: None) if quiet else Lines(total).tell
+    cluster = cluster_of(executor, address, workers)
+    found = run_search(search, told=told, elsewhere=on_cluster(cluster, search.threads) if cluster else None)
     say(found, json_=json_)
     return int(ExitCode.NOTHING_FOUND)
+
+
+def on_cluster(cluster: Cluster, workers: int) -> Callable[[Path, list[int]], None]:
+    """Has parts searched by the workers of a cluster. Raises WorldError where it cannot."""
+    from custodes.cluster.ray import RayExecutor  # noqa: PLC0415 - slow to import, and few searches want it
+
+    def elsewhere(folder: Path, parts: list[int]) -> None:
+        hello = Hello(config="", run=str(folder), workers=workers, parts="search")
+        failures = run_jobs(RayExecutor(hello, cluster), Listed(map(ShardJob, parts))).failures if parts else []
+        if fatal := next((each for each in failures if each.fatal), None):
+            raise WorldError(fatal.message, hint=fatal.hint)
+
+    return elsewhere
 
 
 class Lines:
