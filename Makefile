@@ -23,11 +23,11 @@ lint: setup
 
 test: lint
 	@tests/postgres/install.sh
-	@$(BIN)/pytest -n auto
+	@$(BIN)/pytest -n auto --dist loadgroup
 
 soak: setup
 	@tests/postgres/install.sh
-	@$(BIN)/pytest -n auto -m soak
+	@$(BIN)/pytest -n auto --dist loadgroup -m soak
 
 bench: setup
 	@$(BIN)/python bench/run.py

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from counting import Counting, counting
-from test_deaths import children
+from shelf import children
 from tests.world import make_site, write_links
 
 from custodes.carrier.client import Alone, Carrier
@@ -90,13 +90,13 @@ def test_one_that_gave_back_is_taken_over_at_once(server: Counting) -> None:
 
 
 def scan(home: Path, server: Counting, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """A scan of twelve shards, by four workers."""
+    """A scan of eight shards, by four workers."""
     site = make_site(home / "site", f"[fetch]\nper_host = {PER_HOST}\ntotal_timeout_s = 5.0\n")
     site.lists().import_entries("demo", [Entry(Kind.MD5, bytes(16), "one")], Provenance(source="test"))
     (home / "parts").mkdir()
-    urls = links(server, 720)
-    for part in range(12):
-        write_links(home / "parts" / f"{part:02}.parquet", list(urls[part::12]))
+    urls = links(server, 360)
+    for part in range(8):
+        write_links(home / "parts" / f"{part:02}.parquet", list(urls[part::8]))
     argv = [sys.executable, "-m", "custodes.cli.main", "scan", str(home / "parts"), "--run", str(home / "run")]
     argv += ["--config", str(site.path), "--unsafe-allow-loopback", "--workers", "4", "--quiet", "--json"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -113,13 +113,13 @@ def reasons(process: subprocess.Popen[str]) -> dict[str, int]:
 def test_a_scan_has_no_more_connections_to_a_host_than_per_host_however_many_workers(
     server: Counting, tmp_path: Path
 ) -> None:
-    assert reasons(scan(tmp_path, server)) == {"http_404": 720}
+    assert reasons(scan(tmp_path, server)) == {"http_404": 360}
     assert dict(server.most) == dict.fromkeys(HOSTS, PER_HOST)
 
 
 def test_carriers_that_keep_to_nothing_are_found_by_the_same_count(server: Counting, tmp_path: Path) -> None:
     with scan(tmp_path, server, {"PYTHONPATH": str(PLANTED / "no_manners")}) as process:
-        assert reasons(process) == {"http_404": 720}
+        assert reasons(process) == {"http_404": 360}
     assert max(server.most.values()) > PER_HOST
 
 
@@ -131,7 +131,7 @@ def test_a_worker_that_is_killed_takes_no_slots_with_it_and_none_are_held_twice(
             time.sleep(0.01)
         workers = [child for child, line in children(process.pid) if "custodes.cli.worker" in line]
         os.kill(workers[0], signal.SIGKILL)
-        assert reasons(process) == {"http_404": 720}
+        assert reasons(process) == {"http_404": 360}
     assert dict(server.most) == dict.fromkeys(HOSTS, PER_HOST)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shelf import Office, Shelf, office, run, standing
+from shelf import Office, Shelf, children, office, run, standing
 from tests.world import Server, World, custodes, write_links
 
 from custodes.demo.gallery import Gallery
@@ -46,18 +46,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory, gallery: Gallery) -> Office:
 
 def planted(name: str) -> dict[str, str]:
     return {"PYTHONPATH": str(PLANTED / name)}
-
-
-def children(pid: int) -> Iterator[tuple[int, str]]:
-    """All that a process started, with their command lines."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [(int(line.split()[0]), int(line.split()[1]), line) for line in listed.splitlines()]
-    below, found = {pid}, True
-    while found:  # not by number: the numbers of processes begin again at their end
-        of = below
-        found = [(child, line) for child, parent, line in rows if parent in of and child not in below]
-        yield from found
-        below = below | {child for child, _ in found}
 
 
 def ready_carriers(pid: int) -> list[int]:

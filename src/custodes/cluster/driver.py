@@ -195,9 +195,10 @@ class Driver:
 class Ear(threading.Thread):
     """Hears the coordinator from the first moment on. When it has nothing more to say, all ends: in order, or after some seconds."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._folder = folder
+        self.folder = ""
+        """What is to be removed, too."""
         self.heard: SimpleQueue[Any] = SimpleQueue()
         self._tell: Callable[[], object] = lambda: None
 
@@ -208,7 +209,7 @@ class Ear(threading.Thread):
             self._put(message)
         self._put(None)
         time.sleep(LAST_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(0)
 
     def told(self, tell: Callable[[], object]) -> None:
@@ -244,14 +245,15 @@ def main() -> None:
     out, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
-    folder = tempfile.mkdtemp(prefix="custodes-ray-")
-    ear = Ear(folder)
+    ear = Ear()
     ear.start()
     asked = ear.heard.get()
+    if not isinstance(asked, Join):
+        return
+    if not asked.address:
+        ear.folder = tempfile.mkdtemp(prefix="custodes-ray-")
     try:
-        if not isinstance(asked, Join):
-            return
-        address = join(asked, folder)
+        address = join(asked, ear.folder)
         driver = Driver(out)
         driver.say(Joined(address))
         asyncio.run(converse(driver, ear))
@@ -259,7 +261,7 @@ def main() -> None:
     except BrokenError as error:
         send(out, error.broken)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(ear.folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

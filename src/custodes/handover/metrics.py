@@ -58,7 +58,9 @@ def registry_of(looked: Looked) -> CollectorRegistry:
         oldest.labels(item.route, item.environment).set(item.created.timestamp())
     gauge("noted", "Withheld images that the gateway noted and the outbox has not yet").set(looked.noted)
     gauge("damaged", "Items that cannot be read back").set(len(survey.damaged))
-    gauge("alarm", "1 where something has not been sent for too long, or cannot be read").set(survey.alarming or looked.late)
+    gauge("alarm", "1 where something has not been sent for too long, or cannot be read").set(
+        survey.alarming or looked.late
+    )
     gauge("record_whole", "1 where the record of custody was verified").set(looked.lines is not None)
     if looked.lines is not None:
         gauge("record_lines", "Lines of the record of custody").set(looked.lines)

@@ -40,7 +40,7 @@ class FetchLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     in_flight: int = 256
     """Exchanges at once, on one machine."""
     per_host: int = 8
-    """Connections at once to one host name, of the whole run: of all its workers on all machines together."""
+    """Connections at once to one host name, of all that one coordinator's workers hold on all machines together."""
     lookups: int = 64
     """Names looked up at once, on one machine."""
     host_failures_max: int = 16
