@@ -12,6 +12,7 @@ import pytest
 
 from custodes.demo.links import DemoSettings
 from tests.postgres import server as postgresql
+from tests.soaked import PAGE, told
 from tests.world import Server, World, make_world, running_server
 
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
@@ -72,12 +73,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.getoption("-m") != "soak":
         return
     ended = [
-        (word, report) for word in ("passed", "failed", "skipped") for report in terminalreporter.stats.get(word, [])
+        (report.nodeid, word, report.duration)
+        for word in ("passed", "failed", "error", "skipped")
+        for report in terminalreporter.stats.get(word, [])
     ]
-    lines = [
-        f"| `{report.nodeid}` | {word} | {report.duration:.0f} |"
-        for word, report in sorted(ended, key=lambda pair: pair[1].nodeid)
-    ]
-    said = f"Last run of `make soak`: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors, {platform.python_version()}.\n"
-    table = ["| test | result | seconds |", "|---|---|--:|", *lines, ""]
-    (Path(__file__).parents[1] / "bench" / "results" / "soak.md").write_text("\n".join(["# Soak", "", said, *table]))
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} processors, {platform.python_version()}"
+    PAGE.write_text(told(PAGE.read_text() if PAGE.exists() else "", ended, when))
