@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.share import share
+
 from .toolchain import is_caught, needs_compiler
 
 pytestmark = needs_compiler()
@@ -41,6 +43,6 @@ FAULTS: dict[str, tuple[str, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", share(FAULTS, 4))
 def test_planted_fault_is_caught(name: str, tmp_path: Path) -> None:
     assert is_caught("check_pixels", FAULTS[name], tmp_path, machine="any")  # one level is enough, and quick
