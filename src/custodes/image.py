@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
-from typing import Final
+from typing import Final, TypeVar
 
 import imagecodecs
 import numpy as np
@@ -30,16 +30,15 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from custodes import png, sniff
+from custodes import jpeg, png, sniff
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Reason
 from custodes.samples import Pixels, bytes_of, image_of, luma, luma_bytes
 
+T = TypeVar("T")
+
 __all__ = ["Decoded", "Frame", "Undecodable", "decode"]
 
-_BLEED_MAX: Final = (
-    24  # grey levels by which clipping of strong colour can move the luma of a block that is flat in itself
-)
 # libjpeg holds every coefficient of a progressive picture, 6 bytes a pixel, and Pillow 4 more: beyond this, luma alone is decoded
 _PROGRESSIVE_EXACT_PIXELS_MAX: Final = 30_000_000
 # Below that, tents of a reduced picture drift from the full ones: a tent weighs the pixels of a block unequally, a reduced pixel is their mean.
@@ -54,13 +53,13 @@ class Frame:
     """One view of one frame. ``rows(top, bottom)`` gives its luma, 0 to 255, uint8 or float32, shape (bottom - top, shape[1]).
 
     Valid until the next frame is taken. ``width`` and ``height`` are pixels of the original, ``shape`` (rows, columns) those after ``reduction``.
-    ``colour()`` gives all of it in mode RGB, on white, and ``clear()`` as it is, in mode RGBA where anything shines through: both at no
-    cost before they are asked for.
+    ``colour()`` gives all of it in mode RGB, on white, and ``clear()`` as it is, uint8[height, width, 3], or 4 where anything shines
+    through: both at no cost before they are asked for.
     """
 
     rows: Callable[[int, int], Pixels]
     colour: Callable[[], Image.Image]
-    clear: Callable[[], Image.Image]
+    clear: Callable[[], Pixels]
     shape: tuple[int, int]
     width: int
     height: int
@@ -111,15 +110,8 @@ _REFUSALS: Final = (
 # --- opening ---
 
 
-class _Jpeg(JpegImageFile):
-    """JPEG whose Exif block is not parsed for a resolution that nobody asked for."""
-
-    def _read_dpi_from_exif(self) -> None:
-        pass
-
-
 _OPENERS: Final[dict[str, Callable[[BytesIO], ImageFile.ImageFile]]] = {
-    "jpeg": _Jpeg,
+    "jpeg": jpeg.Jpeg,
     "png": PngImageFile,
     "gif": GifImageFile,
     "webp": WebPImageFile,
@@ -169,12 +161,13 @@ _BACKDROPS: Final = (("white", 255), ("black", 0), ("ignored", None))
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Something with pixels: its size, its bands as arrays, all of it as Pillow holds it, and whether any pixel is see-through."""
+    """Something with pixels: its size, its bands, all of it as Pillow holds it, whether any pixel is see-through, and ``Frame.clear`` where it is at hand."""
 
     size: tuple[int, int]
     band: Callable[[int, int], Pixels]
     image: Callable[[], Image.Image]
     transparent: bool = False
+    clear: Callable[[], Pixels] | None = None
 
 
 def _views(picture: _Picture, index: int, duration_ms: int = 0) -> Iterator[Frame]:
@@ -183,8 +176,8 @@ def _views(picture: _Picture, index: int, duration_ms: int = 0) -> Iterator[Fram
     for background, backdrop in _BACKDROPS if picture.transparent else _BACKDROPS[:1]:
         yield Frame(
             _rows(picture, backdrop),
-            _coloured(picture.image),
-            _coloured(picture.image, _clear),
+            _coloured(picture.image, _rgb),
+            picture.clear or _coloured(picture.image, _clear),
             (height, width),
             width,
             height,
@@ -207,11 +200,12 @@ def _rows(picture: _Picture, backdrop: int | None) -> Callable[[int, int], Pixel
 def _of_array(pixels: Pixels, policy: DecodePolicy) -> _Picture:
     size, whole = (pixels.shape[1], pixels.shape[0]), lambda: image_of(pixels)
     if policy is DecodePolicy.FAST and pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
-        return _Picture(size, lambda top, bottom: luma_bytes(pixels[top:bottom]), whole)
+        return _Picture(size, lambda top, bottom: luma_bytes(pixels[top:bottom]), whole, clear=lambda: pixels)
     transparent = (
         pixels.ndim == 3 and pixels.shape[2] in (2, 4) and int(pixels[:, :, -1].min()) < np.iinfo(pixels.dtype).max
     )
-    return _Picture(size, lambda top, bottom: pixels[top:bottom], whole, transparent)
+    clear = (lambda: pixels) if transparent and pixels.dtype == np.uint8 and pixels.shape[2] == 4 else None
+    return _Picture(size, lambda top, bottom: pixels[top:bottom], whole, transparent, clear)
 
 
 def _of_pillow(image: Image.Image, policy: DecodePolicy) -> _Picture:
@@ -285,28 +279,27 @@ def _numbers(image: Image.Image) -> Callable[[int, int], Pixels]:
 # --- colour ---
 
 
-def _coloured(
-    load: Callable[[], Image.Image], change: Callable[[Image.Image], Image.Image] | None = None
-) -> Callable[[], Image.Image]:
-    """What gives a picture of any mode in mode RGB, as it looks on a white page. Raises Undecodable where that cannot be done."""
+def _coloured(load: Callable[[], Image.Image], change: Callable[[Image.Image], T]) -> Callable[[], T]:
+    """What gives a picture of any mode as ``change`` gives it. Raises Undecodable where that cannot be done."""
 
-    def colour() -> Image.Image:
+    def colour() -> T:
         try:
             with _pillow(tolerant=True):  # data that lack nothing give what strict decoding gives
-                return (change or _rgb)(load())
+                return change(load())
         except _REFUSALS:
             raise Undecodable(Reason.BROKEN) from None
 
     return colour
 
 
-def _clear(image: Image.Image) -> Image.Image:
-    """The same with its alpha, where it has any."""
+def _clear(image: Image.Image) -> Pixels:
+    """With its alpha, where it has any."""
     transparent = _plain_mode(image)[1]
-    return (image if image.mode == "RGBA" else image.convert("RGBA")) if transparent else _rgb(image)
+    return np.asarray((image if image.mode == "RGBA" else image.convert("RGBA")) if transparent else _rgb(image))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """As it looks on a white page."""
     mode, transparent = _plain_mode(image)
     if mode == "numbers":
         return _grey(image).convert("RGB")
@@ -352,7 +345,7 @@ def decode(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour:
             return _still_webp(data, limits, policy)
         if name == "png":
             data = sniff.strip_png(data)
-            if sniff.is_plain_png(data) and (plain := _plain_png(data, limits, policy)) is not None:
+            if png.is_plain(data) and (plain := _plain_png(data, limits, policy)) is not None:
                 return plain
         return _other(data, name, (limits, policy))
     except MemoryError:
@@ -416,6 +409,8 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour: 
     width, height = sniff.size_of(data, "jpeg") or (0, 0)
     if layout.progressive and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
         policy, in_colour = DecodePolicy.FAST, False
+    if in_colour and (plain := _plain_jpeg(data, layout, (limits, policy))) is not None:
+        return plain
     for tail, tolerant in ((b"", False), (b"\xff\xd9", False), (b"", True)):
         attempt = data + tail
         try:
@@ -433,7 +428,7 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour: 
         seen = _is_complete(layout) if layout.progressive else not _is_filled(attempt, loaded, layout)
         whole = seen and not cut and not tolerant
         reason = Reason.FULL if whole else Reason.PARTIAL_DAMAGED
-        frames = _jpeg_frames(loaded, policy, _coloured(partial(_full_colour, attempt)))
+        frames = _jpeg_frames(loaded, policy, _coloured(partial(_full_colour, attempt), _rgb))
         return Decoded("jpeg", *loaded.size, frames, reason)
     if policy is DecodePolicy.EXACT:
         with suppress(Undecodable):  # libjpeg reports lack of memory as damage; the luma plane alone needs less of it
@@ -443,15 +438,26 @@ def _jpeg(data: bytes, limits: ImageLimits, policy: DecodePolicy, *, in_colour: 
     return _by_second(data, "jpeg", (limits, policy))
 
 
+def _plain_jpeg(data: bytes, layout: sniff.JpegLayout, how: tuple[ImageLimits, DecodePolicy]) -> Decoded | None:
+    """The same pixels that Pillow gives; None where there is any fault."""
+    with _pillow(tolerant=False), suppress(*_REFUSALS):
+        pixels = jpeg.plain_pixels(data)
+        if pixels is not None and not (jpeg.may_lack_data(pixels) and _lacks_data(data, layout)):
+            picture = _of_array(pixels, how[1])
+            _judge_size(*picture.size, how[0])
+            return Decoded("jpeg", *picture.size, _views(picture, 0))
+    return None
+
+
 def _is_complete(layout: sniff.JpegLayout) -> bool:
     return layout.progressive and layout.ended and layout.refined
 
 
 def _load_jpeg(data: bytes, layout: sniff.JpegLayout, *, reduced: bool) -> _LoadedJpeg:
-    image = _Jpeg(BytesIO(data))
+    image = jpeg.Jpeg(BytesIO(data))
     reduction = _reduction(image) if reduced else 0
     if reduction and _is_complete(layout):
-        image = _Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
+        image = jpeg.Jpeg(BytesIO(sniff.luma_scans(data, layout, reduction)))
     size = image.size
     if reduction:
         image.draft("L", (size[0] // reduction, size[1] // reduction))
@@ -487,8 +493,12 @@ def _is_filled(data: bytes, loaded: _LoadedJpeg, layout: sniff.JpegLayout) -> bo
     if loaded.image.mode not in ("L", "RGB"):
         return bool(((corner == 128) | (corner == 127)).all())  # 127 where CMYK is inverted
     # Without coefficients a block of the luma plane is 128 at any scale; in colour the chroma of its neighbours bleeds into it.
-    if np.abs(luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else _BLEED_MAX):
+    if np.abs(luma(corner, None).astype(np.float32) - 128).max() > (0 if loaded.reduction else jpeg.BLEED_MAX):
         return False
+    return _lacks_data(data, layout)
+
+
+def _lacks_data(data: bytes, layout: sniff.JpegLayout) -> bool:
     full = _full_luma(data)
     if not (_last_block(full, 1) == 128).all():
         return False
@@ -503,7 +513,7 @@ _MORE: Final = (b"\x2d\x96", b"\xd2\x69")  # complements of each other: not both
 
 def _full_luma(data: bytes) -> Image.Image:
     with _pillow(tolerant=True):
-        image = _Jpeg(BytesIO(data))
+        image = jpeg.Jpeg(BytesIO(data))
         image.draft("L", None)
         image.load()
     return image
@@ -518,7 +528,7 @@ def _last_block(image: Image.Image, reduction: int) -> Pixels:
 
 def _full_colour(data: bytes) -> Image.Image:
     """The whole picture, or half its size where that would not fit into memory."""
-    image = _Jpeg(BytesIO(data))
+    image = jpeg.Jpeg(BytesIO(data))
     width, height = image.size
     if "progressive" in image.info and width * height > _PROGRESSIVE_EXACT_PIXELS_MAX:
         image.draft(None, (width // 2, height // 2))
@@ -532,7 +542,8 @@ def _jpeg_frames(loaded: _LoadedJpeg, policy: DecodePolicy, colour: Callable[[],
         return _views(_of_pillow(loaded.image, policy), 0)
     pixels = np.asarray(loaded.image)
     shape = (pixels.shape[0], pixels.shape[1])
-    return iter((Frame(lambda top, bottom: pixels[top:bottom], colour, colour, shape, *loaded.size, loaded.reduction),))
+    clear = lambda: np.asarray(colour())  # noqa: E731
+    return iter((Frame(lambda top, bottom: pixels[top:bottom], colour, clear, shape, *loaded.size, loaded.reduction),))
 
 
 # --- all other formats ---

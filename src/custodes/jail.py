@@ -82,6 +82,7 @@ _STILLBORN_MAX: Final = 5  # decoders in a row that something outside kills befo
 _LOOK_AGAIN_S: Final = 0.05
 _LARGE_PIXELS: Final = 8_000_000
 _CONTENT_BYTES_MAX: Final = 1 << 30
+_PIPE_BYTES: Final = 1 << 22  # as far as the kernel allows it: most pictures at once
 
 
 class Jail:
@@ -216,6 +217,8 @@ class Jail:
 
     def _spawn(self, *, apart: bool) -> _Decoder:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):  # each time that one waits for the other costs two turns of the scheduler
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIPE_BYTES)
         try:
             socket.send_fds(self._control, [SPAWN], [theirs.fileno()])
             (pid,) = LENGTH.unpack(self._control.recv(LENGTH.size))
@@ -228,7 +231,6 @@ class Jail:
             ours.close()
             raise JailError("no further decoder could be started", hint="look at the limits for processes and memory")
         ours.setblocking(False)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         decoder = _Decoder(pid, ours, apart=apart)
         self._decoders.append(decoder)
         self._selector.register(ours, selectors.EVENT_READ, self._on_event(decoder))

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from custodes import native
 
-__all__ = ["packed", "plain_pixels"]
+__all__ = ["is_plain", "packed", "plain_pixels"]
 
 Uint8s = NDArray[np.uint8]
 
 _MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 _CHANNELS: Final = {0: 1, 2: 3, 4: 2, 6: 4}
+_CHANGING: Final = frozenset({b"tRNS", b"acTL"})
 _AVERAGE, _FILTER_MAX = 3, 4
 _BLOCK: Final = 1 << 17
 
@@ -31,8 +32,27 @@ _BLOCK: Final = 1 << 17
 # -- read
 
 
+def is_plain(data: bytes) -> bool:
+    """Whether this is one picture of 8 bits a sample, grey or in colour, in rows from top to bottom, with all chunks whole by their checksums."""
+    if len(data) < 33 or data[24] != 8 or data[25] not in (0, 2, 4, 6) or data[28]:
+        return False
+    at = 8
+    while at + 12 <= len(data):
+        name, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if name in _CHANGING or data[end : end + 4] != _sum(data, at + 4, end):
+            return False
+        if name == b"IEND":
+            return True
+        at = end + 4
+    return False
+
+
+def _sum(data: bytes, start: int, end: int) -> bytes:
+    return struct.pack(">I", imagecodecs.zlibng_crc32(cast(bytes, memoryview(data)[start:end])))  # it takes any buffer
+
+
 def plain_pixels(data: bytes) -> Uint8s | None:
-    """uint8[height, width, channels] of a file that ``sniff.is_plain_png`` passes, whose header was judged; None where anything is wrong with it."""
+    """uint8[height, width, channels] of a file that ``is_plain`` passes, whose header was judged; None where anything is wrong with it."""
     kernels = native.kernels()
     try:
         if kernels is None:
@@ -58,7 +78,8 @@ def _restored(kernels: native.Kernels, data: bytes) -> Uint8s | None:
         return None
     channels = _CHANNELS[colour]
     size = width * channels
-    rows = np.frombuffer(imagecodecs.deflate_decode(b"".join(bodies), out=height * (size + 1)), np.uint8)
+    packed_ = cast(bytes, bodies[0]) if len(bodies) == 1 else b"".join(bodies)  # it takes any buffer
+    rows = np.frombuffer(imagecodecs.deflate_decode(packed_, out=height * (size + 1)), np.uint8)
     if rows.size != height * (size + 1) or rows[:: size + 1].max() > _FILTER_MAX:
         return None
     pixels = np.empty((height, width, channels), np.uint8)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,7 +21,7 @@ __all__ = [
     "cut_scans",
     "format_of",
     "is_animated_webp",
-    "is_plain_png",
+    "is_plain_jpeg",
     "is_text",
     "jpeg_coding",
     "jpeg_layout",
@@ -137,6 +136,7 @@ def size_of(data: bytes, name: str) -> tuple[int, int] | None:
 
 _SOS, _EOI, _DRI, _DQT = 0xDA, 0xD9, 0xDD, 0xDB
 _SOF: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEQUENTIAL: Final = frozenset({0xC0, 0xC1})
 _PROGRESSIVE: Final = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 # Within a scan 0xFF is followed by 0x00 or a restart marker (T.81 section B.1.1.5); anything else is the next segment.
 _MARKER: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
@@ -244,6 +244,24 @@ def jpeg_coding(data: bytes) -> tuple[int, str]:
     return min(max(quality, 1), 100), sampling
 
 
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether this is one sequential scan of three components of 8 bits, with nothing but the end marker behind its data: there no decoder runs out of data."""
+    frames = 0
+    for marker, start, end in _segments(data):
+        if marker in _SOF:
+            frames += 1
+            if marker not in _SEQUENTIAL or (data[start : start + 1], data[start + 5 : start + 6]) != (
+                b"\x08",
+                b"\x03",
+            ):
+                return False
+        elif marker == _SOS:
+            stop = _MARKER.search(data, end)
+            ended = stop is not None and data[stop.end() - 1] == _EOI
+            return frames == 1 and data[start : start + 1] == b"\x03" and ended
+    return False
+
+
 def cut_scans(data: bytes, layout: JpegLayout, scans_max: int) -> bytes:
     """A file of more than ``scans_max`` scans without those beyond, because each may cost a pass over the whole picture."""
     return data[: layout.scans[scans_max].start] + b"\xff\xd9"
@@ -281,7 +299,6 @@ def luma_scans(data: bytes, layout: JpegLayout, reduction: int) -> bytes:
 
 # --- PNG and WebP ---
 
-_PNG_CHANGING: Final = frozenset({b"tRNS", b"acTL"})
 _PNG_METADATA: Final = frozenset({b"zTXt", b"iTXt", b"tEXt", b"iCCP", b"eXIf"})
 
 
@@ -295,23 +312,6 @@ def strip_png(data: bytes) -> bytes:
             start = end
         at = end
     return b"".join([*kept, data[start:]]) if kept else data
-
-
-def is_plain_png(data: bytes) -> bool:
-    """Whether this is one picture of 8 bits a sample, grey or in colour, in rows from top to bottom, with all chunks whole by their checksums."""
-    if len(data) < 33 or data[24] != 8 or data[25] not in (0, 2, 4, 6) or data[28]:
-        return False
-    at = 8
-    while at + 12 <= len(data):
-        name, end = data[at + 4 : at + 8], at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if name in _PNG_CHANGING or data[end : end + 4] != zlib.crc32(memoryview(data)[at + 4 : end]).to_bytes(
-            4, "big"
-        ):
-            return False
-        if name == b"IEND":
-            return True
-        at = end + 4
-    return False
 
 
 def count_png_frames(data: bytes) -> int:

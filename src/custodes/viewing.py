@@ -126,9 +126,9 @@ def unpacked(answer: bytes | bytearray, viewing: Viewing, task: Task) -> Viewed 
         raise ValueError("answer contradicts itself")
     examined = decoding.unpacked(answer[:end], codes_max=CODES_MAX)
     assert examined is not None
-    step = viewing.view_bytes
-    shown = tuple(bytes(answer[at : at + step]) for at in range(start, at_file, step)) if step else ()
-    viewed = Viewed(examined, shown, bytes(answer[at_file:]), _WRITTEN[form])
+    step, held = viewing.view_bytes, memoryview(answer)
+    shown = tuple(bytes(held[at : at + step]) for at in range(start, at_file, step)) if step else ()
+    viewed = Viewed(examined, shown, bytes(held[at_file:]), _WRITTEN[form])
     _check(viewed, viewing)
     return viewed
 

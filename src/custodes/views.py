@@ -118,7 +118,7 @@ def _take(frame: Frame, seen: _Seen, viewing: Viewing, task: Task) -> None:
         luma = frame.rows(0, frame.shape[0])
     else:
         if frame.background == "white":
-            seen.frames.append(Drawn(np.array(frame.clear()), frame.duration_ms))
+            seen.frames.append(Drawn(frame.clear(), frame.duration_ms))
         luma = _luma(seen.frames[-1].pixels, frame.background)
         frame = replace(frame, shape=luma.shape, reduction=1)
     frame = replace(frame, rows=partial(_band, luma))

@@ -183,8 +183,9 @@ def _read_exactly(size: int) -> bytes:
 
 
 def _write_all(answer: bytes) -> None:
-    while answer:
-        answer = answer[os.write(0, answer) :]
+    unsent = memoryview(answer)
+    while unsent:
+        unsent = unsent[os.write(0, unsent) :]
 
 
 def _reaped(pid: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PLANTED = Path(__file__).parent / "planted"
+SIMULATED = str(Path(__file__).with_name("simulated.py"))
 RAY = str(Path(sys.executable).with_name("ray"))
 STORE_BYTES = "80000000"
 MARK = "CUSTODES_TEST_NODE"
@@ -58,8 +59,9 @@ class Cluster:
     nodes: list[str] = field(default_factory=list)
     prefix: list[str] = field(default_factory=list)
     mode: str = "token"
-    port: int = 6399
+    port: int = 0
     count: int = 0
+    sizes: tuple[int, ...] = ()
 
     @property
     def address(self) -> str:
@@ -77,11 +79,13 @@ class Cluster:
         hidden = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         path = {"PYTHONPATH": str(PLANTED / "slow_shards"), "PLANTED": str(self.plan)}
         ours = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": self.mode, "RAY_BACKEND_LOG_LEVEL": "error"}
+        ours |= {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # not a minute: that a head is lost is noticed sooner
         ours |= {"RAY_AUTH_TOKEN": self.token} if self.mode == "token" else {}
         return hidden | ours | path | more
 
     def start(self, *processors: int) -> None:
         """A head with so many processors, and nodes."""
+        self.sizes = processors
         self.head(processors[0])
         for number in processors[1:]:
             self.node(number)
@@ -101,9 +105,20 @@ class Cluster:
         fixed = ["--num-cpus", str(processors), "--disable-usage-stats", "--object-store-memory", STORE_BYTES]
         argv = [*self.prefix, RAY, "start", *arguments, *fixed, *where]
         marked = self.environment(**{MARK: f"{self.token}/{name}"})
+        self.nodes.append(name)
         done = subprocess.run(argv, env=marked, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        self.nodes.append(name)
+
+    def restored(self) -> None:
+        """What an operator does: a node that is gone is started again, and after the head all of them."""
+        for name in list(self.nodes):
+            if not self.of(name) & self.named("raylet/raylet"):
+                self.lose(name)
+        if "head" not in self.nodes:
+            self.close()
+            self.start(*self.sizes)
+        for size in self.sizes[len(self.nodes) :]:
+            self.node(size)
 
     def custodes(self, *arguments: object) -> subprocess.Popen[str]:
         """The command line on a machine of the cluster."""
@@ -143,7 +158,42 @@ class Cluster:
                 store.unlink()
 
 
+@dataclass
+class Simulated(Cluster):
+    """The same, of nodes that Ray itself simulates."""
+
+    holder: subprocess.Popen[str] | None = None
+
+    def _start(self, name: str, arguments: Sequence[str], processors: int) -> None:
+        if name == "head":
+            self._hold()
+        assert self.holder is not None
+        assert self.holder.stdin is not None
+        assert self.holder.stdout is not None
+        self.nodes.append(name)
+        self.holder.stdin.write(f"{self.token}/{name} {processors}\n")
+        self.holder.stdin.flush()
+        said = self.holder.stdout.readline()
+        assert said == "there\n", (self.home / "holder.err").read_text()
+
+    def _hold(self) -> None:
+        where = ["127.0.0.1"] if self.prefix else []
+        argv = [*self.prefix, sys.executable, SIMULATED, str(self.port), str(self.home), *where]
+        with (self.home / "holder.err").open("w") as errors:
+            self.holder = subprocess.Popen(
+                argv, env=self.environment(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            )
+
+    def close(self) -> None:
+        super().close()
+        if self.holder is not None:
+            self.holder.kill()
+            self.holder.communicate()
+            self.holder = None
+
+
 def free_port() -> int:
+    """Free here. In a network of its own any would be, but Ray takes a head at the same address there for the same head."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
@@ -163,11 +213,11 @@ def network() -> Iterator[list[str]]:
 
 
 @contextmanager
-def cluster(*processors: int, mode: str = "token") -> Iterator[Cluster]:
+def cluster(*processors: int, mode: str = "token", kind: type[Cluster] = Cluster) -> Iterator[Cluster]:
     """A cluster that is there until the block ends."""
     home = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
     with network() as prefix:
-        made = Cluster(home, prefix=prefix, mode=mode, port=6399 if prefix else free_port())
+        made = kind(home, prefix=prefix, mode=mode, port=free_port())
         made.shards(0)
         try:
             made.start(*processors)

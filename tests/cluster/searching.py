@@ -6,7 +6,7 @@ import base64
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nodes import Cluster, processes
@@ -24,15 +24,18 @@ def written(secret: bytes) -> list[bytes]:
     return forms
 
 
-def search(made: Cluster, secrets: dict[str, bytes]) -> set[tuple[str, str]]:
-    """Which secret was found where."""
+Places = Callable[[Cluster], Iterator[tuple[str, bytes]]]
+
+
+def search(made: Cluster, secrets: dict[str, bytes], *places: Places) -> set[tuple[str, str]]:
+    """Which secret was found where: in ``files`` and in ``memory``, or in some of them."""
     found = set()
     needles = [(name, form) for name, secret in secrets.items() for form in written(secret)]
-    for where, data in files(made):
-        found |= {(name, where) for name, form in needles if form in data}
     raw = [(name, form) for name, secret in secrets.items() for form in (secret, secret.hex().encode())]
-    for where, data in memory(made):
-        found |= {(name, where) for name, form in raw if form in data}
+    for place in places or (files, memory):
+        wanted = raw if place is memory else needles
+        for where, data in place(made):
+            found |= {(name, where) for name, form in wanted if form in data}
     return found
 
 

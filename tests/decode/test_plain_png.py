@@ -11,7 +11,7 @@ import pytest
 from custodes import image as image_module
 from custodes.decoding import DecodePolicy, Examined, ImageLimits
 from custodes.hashing import examine_content
-from custodes.sniff import is_plain_png
+from custodes.png import is_plain
 
 from .pictures import picture, saved
 
@@ -58,8 +58,8 @@ OTHERS = {
 
 
 def test_only_whole_plain_pictures_go_the_quick_way() -> None:
-    assert [name for name, data in PLAIN.items() if not is_plain_png(data)] == []
-    assert [name for name, data in OTHERS.items() if is_plain_png(data)] == []
+    assert [name for name, data in PLAIN.items() if not is_plain(data)] == []
+    assert [name for name, data in OTHERS.items() if is_plain(data)] == []
 
 
 def both(data: bytes, policy: DecodePolicy, monkeypatch: pytest.MonkeyPatch) -> tuple[Examined, Examined]:

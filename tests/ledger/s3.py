@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 __all__ = ["FAULTS", "Request", "Service", "at_random", "running"]
 
@@ -99,10 +100,12 @@ def running() -> Iterator[Service]:
     thread = threading.Thread(target=door.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     service.address = f"http://127.0.0.1:{door.server_port}"
+    S3FileSystem.clear_instance_cache()  # it knows clients by their settings, not by where the environment says that the service is
     try:
         _asked(host, port, "PUT", f"/{service.bucket}")
         yield service
     finally:
+        S3FileSystem.clear_instance_cache()
         door.shutdown()
         door.server_close()
         moto.stop()

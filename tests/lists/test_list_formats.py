@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -255,6 +256,15 @@ def test_refused_forms_name_line_and_field_and_no_value(
     for value in (MD5, SHA1, PDQ):
         assert value.hex()[:12] not in shown.lower()
         assert base64.b64encode(value).decode()[:12] not in shown
+
+
+def test_the_limit_of_a_field_holds_whatever_another_package_has_set(tmp_path: Path) -> None:
+    before = csv.field_size_limit(1 << 30)
+    try:
+        with pytest.raises(ListError, match="131,072"):
+            read(tmp_path, "a.csv", f"md5,note\n{MD5.hex()},{'x' * 131_073}\n")
+    finally:
+        csv.field_size_limit(before)
 
 
 def test_planted_fault_a_value_in_a_message_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -20,7 +21,8 @@ from tests.world import make_site, write_links
 from custodes.carrier.client import Alone, Carrier
 from custodes.lists.container import Provenance
 from custodes.model import Entry, Kind, Reason
-from custodes.net import FetchLimits
+from custodes.net import Fetched, Fetcher, FetchLimits
+from custodes.net.connections import Connections
 from custodes.net.courtesy import Ask, Grant
 from custodes.scan.manners import SILENCE_S_MAX, Manners
 from custodes.scan.pool import Failure, WorkerMessage
@@ -87,6 +89,38 @@ def test_one_that_gave_back_is_taken_over_at_once(server: Counting) -> None:
             assert len(fetch_together([carrier], [server.url(HOSTS[0])] * 30)) == 30
             assert time.monotonic() - began < 3
     assert server.most[HOSTS[0]] == PER_HOST
+
+
+def trickle(server: Counting, number: int) -> list[Fetched]:
+    """Links that come a few at a time, so that connections are shut and others begun all the while."""
+    limits = FetchLimits(per_host=8, total_timeout_s=5)
+    found: list[Fetched] = []
+    with selectors.DefaultSelector() as selector:
+        fetcher = Fetcher(limits, selector, unsafe_allow_loopback=True)
+        added = 0
+        while len(found) < number:
+            while added < number and added - len(found) < 1 + added % 7:
+                fetcher.add(added, server.url(HOSTS[0]))
+                added += 1
+            if added == number:
+                fetcher.finish()
+            fetcher.pump()
+            for key, mask in selector.select(fetcher.timeout_s()):
+                key.data(mask)
+            found += fetcher.take()
+        fetcher.close()
+    return found
+
+
+def test_no_exchange_fails_of_a_connection_that_was_shut_here(server: Counting) -> None:
+    found = trickle(server, 300)
+    assert {(fetched.reason, fetched.attempts) for fetched in found} == {(Reason.HTTP_404, 1)}
+
+
+def test_without_that_care_exchanges_do_fail(server: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connections, "was_shut", lambda *_: False)
+    monkeypatch.setattr(Fetcher, "_in_use", lambda *_: set())
+    assert max(fetched.attempts for fetched in trickle(server, 300)) > 1
 
 
 def scan(home: Path, server: Counting, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

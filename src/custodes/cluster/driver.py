@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import resource
 import secrets
@@ -21,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -59,12 +61,22 @@ SILENCE_S_MAX: Final = 120.0
 """A seat that answers nothing for so long is taken for lost."""
 
 CAPACITY_EVERY_S: Final = 2.0
+OWN_SILENCE_S_MAX: Final = 15.0
+"""A Ray of the run's own is on this machine: when it says nothing of its nodes for so long, it is gone."""
+
+FOLDER: Final = "custodes-ray-"
 CONNECT_S_MAX: Final = 10.0
 PROBE_S_MAX: Final = 30.0
 LAST_S: Final = 10.0
 """So long an orderly end may take."""
 
 OPEN_HINT: Final = "start every node with RAY_AUTH_MODE=token and the same token (ray get-auth-token --generate); see docs/guides/ray.md"
+
+
+OWN_LOST: Final = (
+    "the Ray that was started for this run is lost",
+    "start the same command again: it goes on where it stopped",
+)
 
 
 class BrokenError(Exception):
@@ -126,19 +138,53 @@ def join(asked: Join, folder: str) -> str:
     raise BrokenError(message, hint)
 
 
+def own_folder() -> str:
+    """A folder for a Ray of this run's own, which is held for as long as this process lives; those that nobody holds any more are removed first."""
+    sweep()
+    while True:
+        folder = tempfile.mkdtemp(prefix=FOLDER)
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # swept at this very moment, by another's start
+            held(folder)
+            if Path(folder).is_dir():
+                return folder
+
+
+def held(folder: str) -> int:
+    """Hold a folder until the descriptor is closed. OSError as it comes: BlockingIOError where another process holds it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid != os.getuid():
+            raise PermissionError
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def sweep() -> None:
+    """Remove the folders of those that were killed: Ray's logs and sockets, nothing of the run."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with contextlib.suppress(OSError):
+            descriptor = held(str(folder))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(descriptor)
+
+
 def first_line(error: BaseException) -> str:
     """What kind of error it is, and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"
 
 
 class Driver:
-    """Seats on a cluster."""
+    """Seats on a cluster. ``own``: it was started for this run, and is of one machine."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, own: bool) -> None:
         import ray  # noqa: PLC0415
 
         self._ray = ray
         self._descriptor = descriptor
+        self._own = own
         self._seats: dict[int, Any] = {}
         self._attending: set[asyncio.Task[None]] = set()
         self._seat: Any = ray.remote(Seat).options(
@@ -178,10 +224,20 @@ class Driver:
                 self._ray.kill(seat)
 
     async def watch(self) -> None:
-        """Say again and again how many processors each node has: nodes come and go."""
+        """Say again and again how many processors each node has: nodes come and go. Raises BrokenError when a Ray of the run's own is lost.
+
+        Of another cluster nothing is said here: its nodes may come back, and Ray ends this process when the head does not.
+        """
         while True:
-            nodes = await asyncio.to_thread(self._ray.nodes)
+            try:
+                nodes = await asyncio.wait_for(
+                    asyncio.to_thread(self._ray.nodes), OWN_SILENCE_S_MAX if self._own else None
+                )
+            except TimeoutError:
+                raise BrokenError(*OWN_LOST) from None
             alive = {node["NodeID"]: int(node["Resources"].get("CPU", 0)) for node in nodes if node["Alive"]}
+            if self._own and not alive:
+                raise BrokenError(*OWN_LOST)
             self.say(Capacity(alive))
             await asyncio.sleep(CAPACITY_EVERY_S)
 
@@ -209,6 +265,10 @@ class Ear(threading.Thread):
             self._put(message)
         self._put(None)
         time.sleep(LAST_S)
+        self.end()
+
+    def end(self) -> None:
+        """End at once. What Ray started for this process ends after it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os._exit(0)
 
@@ -223,13 +283,17 @@ class Ear(threading.Thread):
 
 
 async def converse(driver: Driver, ear: Ear) -> None:
-    """Do what the coordinator says, until it is gone."""
+    """Do what the coordinator says, until it is gone, or the cluster is."""
     loop, news = asyncio.get_running_loop(), asyncio.Event()
     ear.told(lambda: loop.call_soon_threadsafe(news.set))
     watching = loop.create_task(driver.watch())
+    watching.add_done_callback(lambda _: news.set())
     while True:
         await news.wait()
         news.clear()
+        if watching.done() and isinstance(error := watching.exception(), BrokenError):
+            driver.say(error.broken)
+            ear.end()  # not in order: a call of Ray's that has no answer would be waited for
         while not ear.heard.empty():
             if (message := ear.heard.get()) is None:
                 watching.cancel()
@@ -251,10 +315,10 @@ def main() -> None:
     if not isinstance(asked, Join):
         return
     if not asked.address:
-        ear.folder = tempfile.mkdtemp(prefix="custodes-ray-")
+        ear.folder = own_folder()
     try:
         address = join(asked, ear.folder)
-        driver = Driver(out)
+        driver = Driver(out, own=not asked.address)
         driver.say(Joined(address))
         asyncio.run(converse(driver, ear))
         driver.close()

@@ -24,7 +24,7 @@ import pycurl
 from custodes.model import Content, Reason
 from custodes.net.address import AddressGuard, own_addresses
 from custodes.net.answer import retry_after_s
-from custodes.net.connections import Connections
+from custodes.net.connections import Connections, Used
 from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.net.hosts import HostQueue
 from custodes.net.limits import FetchLimits
@@ -306,7 +306,12 @@ class Fetcher:
         return task is not None and task.at.origin == origin and spare < waiting and is_allowed
 
     def _let_go(self, transfer: Transfer, host: str, *, keep: bool) -> None:
+        # libcurl may have handed it to another exchange before it was known that this one is over.
+        keep = keep or (self._queue.load(host)[0] > 1 and transfer.used in self._in_use(host))
         self._connections.ended(host, transfer.sockets, transfer.used, keep=keep)
+
+    def _in_use(self, host: str) -> set[Used]:
+        return {each.used for each, name, _ in self._running.values() if name == host}
 
     def _tidy(self, host: str) -> None:
         """Keep no connection to a host that nothing is asked of, or may be."""
@@ -388,6 +393,8 @@ class Fetcher:
     def _end(self, handle: pycurl.Curl, code: int) -> None:
         transfer, name, task = self._running.pop(handle)
         answer = transfer.end(code)
+        if code and transfer.is_unheard and self._connections.was_shut(transfer.used):
+            answer = Answer(None, is_evicted=True)
         origin = task.at.origin
         self._looked_up(handle)
         if answer.location is not None and answer.reason is None:
@@ -410,7 +417,7 @@ class Fetcher:
         self._tidy(name)
         self._permits.touch(name)
         if answer.is_evicted:
-            self._connections.shut(name, {each.used for each, host, _ in self._running.values() if host == name})
+            self._connections.shut(name, self._in_use(name))
             self._begin_anew(task)
             task.attempts -= 1
             self._admit(task)

@@ -108,6 +108,11 @@ class Transfer:
         return info(pycurl.LOCAL_PORT), info(pycurl.PRIMARY_IP), info(pycurl.PRIMARY_PORT)
 
     @property
+    def is_unheard(self) -> bool:
+        """Whether nothing came over a connection that it did not make itself."""
+        return self.sockets is None and not self._head.size_bytes
+
+    @property
     def is_silent(self) -> bool:
         """Whether the request is out for ``slow_for_s`` and not one byte has come."""
         if self._head.size_bytes or not self.handle.getinfo(pycurl.REQUEST_SIZE):

@@ -126,9 +126,10 @@ class _Look:
             return Looked((self._fact("unreadable", "decoder"),), self.stage)
         first = await self._seen(Content(content))
         copy = first.viewed.written
-        second = await self.decoders.do(Content(copy), Task.SHOW) if copy else None
-        # 1. Lists first and alone: what came, and what would leave.
-        if known := await self._known([first, second] if second else [first]):
+        # 1. Lists first and alone: what came, while the copy is read; and what would leave.
+        came, second = await asyncio.gather(self._known(first), self._shown(copy))
+        left = await self._known(second) if second else None
+        if known := _gravest(came, left):
             return self._withheld(known, first)
         # 2. Seen whole, or not at all.
         if second is None or not _is_the_same(first.viewed, second.viewed):
@@ -145,14 +146,17 @@ class _Look:
             return await self.decoders.do(content, Task.JUDGE)
         return first
 
+    async def _shown(self, copy: bytes) -> Answer | None:
+        """The copy, by who did not write it."""
+        return await self.decoders.do(Content(copy), Task.SHOW) if copy else None
+
     # -- lists
 
-    async def _known(self, answers: Sequence[Answer]) -> Decision | None:
-        """The gravest of what lists say of any of these."""
-        digests = [(row, Digests(*each.exact, each.viewed.examined.pdq)) for row, each in enumerate(answers)]
-        found = await asyncio.to_thread(self.equipment.examiner.judge, Evidence.from_digests(digests))
-        known = [decision for _, decision in sorted(found.items()) if decision.action is not Action.NONE]
-        return min(known, key=lambda decision: decision.action is not Action.REPORT, default=None)
+    async def _known(self, answer: Answer) -> Decision | None:
+        """What lists say of it."""
+        digests = Digests(*answer.exact, answer.viewed.examined.pdq)
+        found = await asyncio.to_thread(self.equipment.examiner.judge, Evidence.from_digests([(0, digests)]))
+        return _gravest(*found.values())
 
     def _withheld(self, known: Decision, first: Answer) -> Looked:
         name = "known:report" if known.action is Action.REPORT else "known:hold"
@@ -204,6 +208,11 @@ class _Look:
 
     def _fact(self, name: str, by: str, score: float | None = None) -> Fact:
         return Fact(name, self.stage, by, score, self.where)
+
+
+def _gravest(*decisions: Decision | None) -> Decision | None:
+    known = [decision for decision in decisions if decision is not None and decision.action is not Action.NONE]
+    return min(known, key=lambda decision: decision.action is not Action.REPORT, default=None)
 
 
 def _is_the_same(seen: Viewed, again: Viewed) -> bool:

@@ -28,6 +28,7 @@ ICSE_HEADER: Final = (
     "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;"
     "Number of submissions;File Available;Media Type;Baseline"
 )
+_FIELD_CHARS_MAX: Final = 131_072
 _SHAPES_MAX: Final = 256  # shapes of JSON lines remembered at once
 _ROLES: Final = {role.value: role for role in Role}
 _HARMLESS: Final = {"role": "=negative"}  # whatever a column of that name may say
@@ -168,6 +169,7 @@ def _csv_rows(file: BinaryIO, reading: Reading, delimiter: str = "") -> Iterator
     lines = text_lines(file, reading)
     first = next(lines, "")
     reader = csv.reader(chain([first], lines), delimiter=delimiter or max(",;\t", key=first.count), strict=True)
+    csv.field_size_limit(_FIELD_CHARS_MAX)  # one for the whole process, which others set as well
     try:
         for row in reader:
             if row:
