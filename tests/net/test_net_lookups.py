@@ -1,16 +1,14 @@
-"""Names looked up at once, and connections counted while libcurl keeps them."""
+"""Names looked up at once."""
 
 from __future__ import annotations
 
 import selectors
-import socket
 from typing import Any
 
 import pytest
 from net_world import HostileServer
 
 from custodes.net import Fetcher, FetchLimits
-from custodes.net.connections import Connections
 from custodes.net.fetch import run
 from custodes.net.lookups import Lookups
 from custodes.url import Url, parse
@@ -78,35 +76,3 @@ def test_a_fetcher_has_no_more_look_ups_than_it_may(
 
 
 # Connections
-
-
-def connected(listener: socket.socket) -> tuple[socket.socket, tuple[int, str, int]]:
-    made = socket.create_connection(listener.getsockname())
-    return made, (made.getsockname()[1], *made.getpeername()[:2])
-
-
-def test_a_connection_counts_from_its_dial_until_it_is_shut() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections = Connections()
-        first, used = connected(listener)
-        other, _ = connected(listener)
-        connections.dialled("h")
-        assert connections.count("h") == 1
-        connections.ended("h", [other, first], used, keep=True)  # an attempt at another address is shut
-        assert (connections.count("h"), connections.kept, other.fileno()) == (1, ["h"], -1)
-        connections.ended("h", None, used, keep=True)
-        assert connections.count("h") == 1
-        connections.shut("h", {used})
-        assert connections.count("h") == 1
-        connections.ended("h", None, used, keep=False)
-        assert (connections.count("h"), connections.kept, first.fileno()) == (0, [], -1)
-
-
-def test_what_the_server_has_closed_is_not_kept() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        connections = Connections()
-        made, used = connected(listener)
-        listener.accept()[0].close()
-        connections.dialled("h")
-        connections.ended("h", [made], used, keep=True)
-        assert connections.count("h") == 0

@@ -22,7 +22,6 @@ from custodes.carrier.client import Alone, Carrier
 from custodes.lists.container import Provenance
 from custodes.model import Entry, Kind, Reason
 from custodes.net import Fetched, Fetcher, FetchLimits
-from custodes.net.connections import Connections
 from custodes.net.courtesy import Ask, Grant
 from custodes.scan.manners import SILENCE_S_MAX, Manners
 from custodes.scan.pool import Failure, WorkerMessage
@@ -92,7 +91,7 @@ def test_one_that_gave_back_is_taken_over_at_once(server: Counting) -> None:
 
 
 def trickle(server: Counting, number: int) -> list[Fetched]:
-    """Links that come a few at a time, so that connections are shut and others begun all the while."""
+    """Links that come a few at a time, so that connections are closed and others begun all the while."""
     limits = FetchLimits(per_host=8, total_timeout_s=5)
     found: list[Fetched] = []
     with selectors.DefaultSelector() as selector:
@@ -112,15 +111,9 @@ def trickle(server: Counting, number: int) -> list[Fetched]:
     return found
 
 
-def test_no_exchange_fails_of_a_connection_that_was_shut_here(server: Counting) -> None:
+def test_no_exchange_fails_where_links_of_a_host_come_a_few_at_a_time(server: Counting) -> None:
     found = trickle(server, 300)
     assert {(fetched.reason, fetched.attempts) for fetched in found} == {(Reason.HTTP_404, 1)}
-
-
-def test_without_that_care_exchanges_do_fail(server: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connections, "was_shut", lambda *_: False)
-    monkeypatch.setattr(Fetcher, "_in_use", lambda *_: set())
-    assert max(fetched.attempts for fetched in trickle(server, 300)) > 1
 
 
 def scan(home: Path, server: Counting, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

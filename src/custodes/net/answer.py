@@ -24,7 +24,6 @@ _NAMED: Final = {number: Reason(f"http_{number}") for number in (401, 403, 404, 
 _WITH_BODY: Final = frozenset((200, 203))
 _KEPT: Final = frozenset(
     (
-        b"connection",
         b"content-type",
         b"content-encoding",
         b"content-length",
@@ -43,12 +42,11 @@ class Head:
     ``size_bytes`` counts all of them. Only the fields that something here reads are kept.
     """
 
-    __slots__ = ("_fields", "_version", "complete", "size_bytes", "status")
+    __slots__ = ("_fields", "complete", "size_bytes", "status")
 
     def __init__(self) -> None:
         self.size_bytes = 0
         self.status = 0
-        self._version = b""
         self.complete = False
         self._fields: dict[bytes, list[bytes]] = {}
 
@@ -59,7 +57,6 @@ class Head:
             return
         if line.startswith(b"HTTP/"):
             self._fields.clear()
-            self._version = line[:8]
             status = line.split(None, 2)[1:2]
             self.status = int(status[0]) if status and status[0].isdigit() else 0
         elif line in (b"\r\n", b"\n"):
@@ -74,11 +71,6 @@ class Head:
         """The first value of a field as text, '' where it is absent."""
         values = self._fields.get(name)
         return _text(values[0]) if values else ""
-
-    @property
-    def persists(self) -> bool:
-        """Whether the server keeps the connection for another exchange."""
-        return self._version == b"HTTP/1.1" and "close" not in self.text(b"connection").lower()
 
     def complaint(self) -> Reason | None:
         """PROTOCOL for a head that leaves the length of its body open to two readings (RFC 9112 section 6.3)."""

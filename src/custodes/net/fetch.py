@@ -24,7 +24,6 @@ import pycurl
 from custodes.model import Content, Reason
 from custodes.net.address import AddressGuard, own_addresses
 from custodes.net.answer import retry_after_s
-from custodes.net.connections import Connections, Used
 from custodes.net.courtesy import Ask, Grant, HostBudgets
 from custodes.net.hosts import HostQueue
 from custodes.net.limits import FetchLimits
@@ -144,12 +143,11 @@ class Fetcher:
         )
         self._any_port = unsafe_allow_loopback
         self._memory = Memory(limits.memory_bytes_max)
-        self._wiring = Wiring(limits, self._guard, self._memory, self._may_connect, self._dial, self._tune)
+        self._wiring = Wiring(limits, self._guard, self._memory, self._found, self._dial, self._tune)
         self._loop = CurlLoop(selector, limits.in_flight, limits.per_host)
         self._queue: HostQueue[_Task] = HostQueue(limits.in_flight, self._allowed, limits.host_failures_max)
         self._permits = Permits(self._need, limits.total_timeout_s)
         self._budgets = None if asks else HostBudgets(limits.per_host)
-        self._connections = Connections()
         self._lookups = Lookups(limits.lookups, limits.dns_cache_s)
         self._free: list[Transfer] = []
         self._running: dict[pycurl.Curl, tuple[Transfer, str, _Task]] = {}
@@ -255,7 +253,6 @@ class Fetcher:
             self._free.append(transfer)
         self._running.clear()
         self._loop.close()
-        self._connections.close()
         for transfer in self._free:
             transfer.close()
         self._free.clear()
@@ -276,7 +273,7 @@ class Fetcher:
 
     def _need(self, host: str) -> tuple[int, int]:
         active, waiting = self._queue.load(host)
-        return active + waiting, max(active, self._connections.count(host))
+        return active + waiting, active
 
     def _allowed(self, host: str) -> int:
         """How many exchanges a host may have now."""
@@ -284,41 +281,13 @@ class Fetcher:
         task = self._queue.next(host)
         return slots if slots and task is not None and self._lookups.may_begin(task.at) else 0
 
-    def _may_connect(self, transfer: Transfer) -> bool:
-        """Called before an exchange makes a connection of its own, when the name was looked up."""
-        _, host, _ = self._running[transfer.handle]
+    def _found(self, transfer: Transfer) -> None:
+        """The name of an exchange was looked up."""
         self._looked_up(transfer.handle, found=True)
-        if self._connections.count(host) >= self._permits.ceiling(host):
-            return False  # something is kept that nobody can use: it is shut, and this exchange has another turn
-        self._connections.dialled(host)
-        return True
 
     def _looked_up(self, handle: pycurl.Curl, *, found: bool = False) -> None:
         for host in self._lookups.end(handle, found=found):
             self._queue.refresh(host)
-
-    def _is_reused(self, host: str, origin: str) -> bool:
-        """Whether the next exchange of the host will go over the connection of the one that ends."""
-        task = self._queue.next(host)
-        active, waiting = self._queue.load(host)
-        spare = self._connections.count(host) - active
-        is_allowed = self._connections.count(host) <= self._permits.slots(host, monotonic())
-        return task is not None and task.at.origin == origin and spare < waiting and is_allowed
-
-    def _let_go(self, transfer: Transfer, host: str, *, keep: bool) -> None:
-        # libcurl may have handed it to another exchange before it was known that this one is over.
-        keep = keep or (self._queue.load(host)[0] > 1 and transfer.used in self._in_use(host))
-        self._connections.ended(host, transfer.sockets, transfer.used, keep=keep)
-
-    def _in_use(self, host: str) -> set[Used]:
-        return {each.used for each, name, _ in self._running.values() if name == host}
-
-    def _tidy(self, host: str) -> None:
-        """Keep no connection to a host that nothing is asked of, or may be."""
-        active, waiting = self._queue.load(host)
-        if not active and (not waiting or self._connections.count(host) > self._permits.slots(host, monotonic())):
-            self._connections.shut(host)
-            self._permits.touch(host)
 
     def _push(self, task: _Task) -> None:
         self._queue.push(task.at.host, task)
@@ -379,8 +348,6 @@ class Fetcher:
             if transfer.is_silent:
                 self._loop.remove(handle)
                 self._end(handle, pycurl.E_OPERATION_TIMEDOUT)
-        for host in self._connections.kept:  # what was granted may have run out while nothing happened
-            self._tidy(host)
 
     def _start(self, transfer: Transfer, name: str, task: _Task) -> None:
         transfer.start(task.at, task.deadline)
@@ -393,9 +360,6 @@ class Fetcher:
     def _end(self, handle: pycurl.Curl, code: int) -> None:
         transfer, name, task = self._running.pop(handle)
         answer = transfer.end(code)
-        if code and transfer.is_unheard and self._connections.was_shut(transfer.used):
-            answer = Answer(None, is_evicted=True)
-        origin = task.at.origin
         self._looked_up(handle)
         if answer.location is not None and answer.reason is None:
             hop = self._next_hop(task, answer.location)
@@ -406,18 +370,14 @@ class Fetcher:
                 task.hops += 1
                 # Another host has its own queue, and another origin its own robots.txt.
                 if hop.host == name and (not self._limits.robots or task.origin or hop.origin == task.url.origin):
-                    self._let_go(transfer, name, keep=answer.persists and hop.origin == origin)
                     self._start(transfer, name, task)
                     return
-        self._let_go(transfer, name, keep=answer.persists and self._is_reused(name, origin))
         self._free.append(transfer)
         task.spent_s += monotonic() - task.started
         # A host that sent us on has answered, whatever became of where it sent us.
         self._queue.done(name, answered=True if task.hops > task.hops_before else _answered(answer))
-        self._tidy(name)
         self._permits.touch(name)
         if answer.is_evicted:
-            self._connections.shut(name, self._in_use(name))
             self._begin_anew(task)
             task.attempts -= 1
             self._admit(task)

@@ -34,7 +34,7 @@ class CurlLoop:
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._multi.setopt(pycurl.M_MAXCONNECTS, connections_max)  # idle connections kept
-        # A second line behind HostQueue and Connections.
+        # A second line behind HostQueue.
         self._multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, per_host)
 
     def add(self, handle: pycurl.Curl) -> None:

@@ -36,7 +36,7 @@ LOST_S: Final = 2.0
 """An answer that has not come after so long is asked for anew."""
 
 Need = Callable[[str], tuple[int, int]]
-"""Of a host: the exchanges that it has and could begin, and the connections that it has, open or about to be."""
+"""Of a host: the exchanges that it has and could begin, and those that it has: each is a connection."""
 
 
 @dataclass(slots=True)
@@ -67,11 +67,6 @@ class Permits:
         """How many exchanges may run, if another is to begin now."""
         permit = self._permits.get(host)
         return permit.slots if permit and now < permit.until else 0
-
-    def ceiling(self, host: str) -> int:
-        """How many connections may be open."""
-        permit = self._permits.get(host)
-        return permit.ceiling if permit else 0
 
     def touch(self, host: str) -> None:
         """Something has changed with this host."""

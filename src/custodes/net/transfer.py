@@ -11,7 +11,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -22,7 +22,6 @@ from custodes.errors import ConfigError
 from custodes.model import Reason
 from custodes.net.address import AddressGuard
 from custodes.net.answer import REDIRECTS, Head, inflate, reason_of_code, reason_of_errno, reason_of_status
-from custodes.net.connections import Used
 from custodes.net.limits import FetchLimits
 from custodes.url import Url
 
@@ -54,14 +53,12 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What all transfers of a fetcher share. ``may_dial`` is asked before an exchange makes a connection of its own; ``dial`` makes a socket for an allowed
-    address; ``tune`` is for tests.
-    """
+    """What all transfers of a fetcher share. ``found`` hears of each name that was looked up, ``dial`` makes a socket, ``tune`` is a test's."""
 
     limits: FetchLimits
     guard: AddressGuard
     memory: Memory
-    may_dial: Callable[[Transfer], bool]
+    found: Callable[[Transfer], None]
     dial: Callable[[Any], socket.socket]
     tune: Callable[[pycurl.Curl, Url], None]
 
@@ -77,7 +74,6 @@ class Answer:
     location: str | None = None
     retry_after: str = ""
     is_evicted: bool = False
-    persists: bool = False
 
 
 class Transfer:
@@ -102,17 +98,6 @@ class Transfer:
         self._wiring.tune(self.handle, url)
 
     @property
-    def used(self) -> Used:
-        """The connection of the exchange that has ended."""
-        info = self.handle.getinfo
-        return info(pycurl.LOCAL_PORT), info(pycurl.PRIMARY_IP), info(pycurl.PRIMARY_PORT)
-
-    @property
-    def is_unheard(self) -> bool:
-        """Whether nothing came over a connection that it did not make itself."""
-        return self.sockets is None and not self._head.size_bytes
-
-    @property
     def is_silent(self) -> bool:
         """Whether the request is out for ``slow_for_s`` and not one byte has come."""
         if self._head.size_bytes or not self.handle.getinfo(pycurl.REQUEST_SIZE):
@@ -123,13 +108,9 @@ class Transfer:
     def end(self, code: int) -> Answer:
         """The answer, from libcurl's code and what the callbacks saw. Gives the body's memory back."""
         self._wiring.memory.held -= self._kept_bytes
+        head = self._head
         if self._is_evicted:
             return Answer(None, is_evicted=True)
-        answer = self._answer(code)
-        return replace(answer, persists=True) if code == 0 and self._head.persists else answer
-
-    def _answer(self, code: int) -> Answer:
-        head = self._head
         reason = self._stop or self._status_reason() or self._code_reason(code)
         if reason is None and head.status not in REDIRECTS:
             return self._body_answer()
@@ -150,8 +131,6 @@ class Transfer:
         self._is_dialled = False
         self._is_blocked = False
         self._is_evicted = False
-        self.sockets: list[socket.socket] | None = None
-        """Of the attempts of an exchange that made a connection of its own."""
 
     def _body_answer(self) -> Answer:
         head = self._head
@@ -233,15 +212,9 @@ class Transfer:
             self._is_blocked = True
             return int(pycurl.SOCKET_BAD)
         self._is_dialled = True
-        if self.sockets is None:
-            if not wiring.may_dial(self):
-                self._is_evicted = True
-                return int(pycurl.SOCKET_BAD)
-            self.sockets = []
+        wiring.found(self)
         try:
-            made = wiring.dial(address)
-            self.sockets.append(made)
-            return made
+            return wiring.dial(address)
         except OSError as error:
             # Out of descriptors is our trouble, not the server's; a missing address family is the network's.
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
@@ -263,8 +236,10 @@ class Transfer:
             pycurl.PROXY: "",  # not None: an empty proxy overrides http_proxy and its kin
             pycurl.NOPROXY: "*",
             pycurl.NETRC: pycurl.NETRC_IGNORED,
-            # One exchange per connection: less to attack, and per_host means what it says.
+            # One exchange per connection: less to attack, and per_host means what it says (libcurl tells nobody what it keeps).
             pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+            pycurl.FRESH_CONNECT: 1,
+            pycurl.FORBID_REUSE: 1,
             pycurl.HTTP09_ALLOWED: 0,
             pycurl.HTTP_CONTENT_DECODING: 0,
             pycurl.HTTPHEADER: ["Accept: image/*, */*;q=0.5", "Accept-Encoding: identity"],
@@ -285,7 +260,7 @@ class Transfer:
 
 
 class _Lent(socket.socket):
-    """A socket that closes its own descriptor when it is dropped, at the latest: libcurl connects and closes a copy of it."""
+    """A socket that closes its own descriptor when it is dropped: libcurl connects and closes a copy of it."""
 
     def __del__(self) -> None:
         self.close()
