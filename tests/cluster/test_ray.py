@@ -353,7 +353,7 @@ def test_an_interrupt_ends_the_scan_and_all_that_was_started_for_it_and_the_next
     two_nodes: Cluster, one_machine: Wanted, tmp_path: Path
 ) -> None:
     path = one_machine.begun(tmp_path / "run")
-    two_nodes.shards(0.3)
+    two_nodes.shards(2)
     scan = two_nodes.custodes(*one_machine.scan(path), *on(two_nodes))
     begun(scan, path, 4)
     members = below({scan.pid}) | two_nodes.named("custodes.cli.worker")

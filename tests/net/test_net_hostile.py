@@ -283,7 +283,9 @@ def test_a_host_that_never_answers_is_given_up_for_the_batch_and_asked_in_the_ne
         fetcher = Fetcher(limits, selector, unsafe_allow_loopback=True)
         results = run(fetcher, selector, urls)
         assert {fetched.reason for fetched in results} == {Reason.TIMEOUT}
-        assert sum(fetched.attempts for fetched in results) == len(server.requests) == 4
+        asked = sum(fetched.attempts for fetched in results)
+        assert asked == len(server.requests)
+        assert 4 <= asked < 4 + 4  # the first to fall silent may have another in its place before the fourth does
         assert [fetched.reason for fetched in run(fetcher, selector, [server.url("ok", "127.0.0.2")])] == [None]
         fetcher.close()
 

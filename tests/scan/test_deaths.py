@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -45,11 +46,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory, gallery: Gallery) -> Office:
 
 def planted(name: str) -> dict[str, str]:
     return {"PYTHONPATH": str(PLANTED / name)}
-
-
-def ready_carriers(pid: int) -> list[int]:
-    """The carriers below a process that are past their imports: until then Python has its own words for an interrupt."""
-    return [child for child, line in children(pid) if "carrier.process" in line and any(children(child))]
 
 
 def kill_one(pid: int, rng: random.Random, carriers_left: int) -> str:
@@ -163,26 +159,31 @@ def test_a_shard_that_ends_its_workers_is_given_up_aloud(
     assert (healed.code, healed.answer["complete"], healed.answer["rows"]) == (0, True, 12)
 
 
-def test_an_interrupt_stops_a_scan_with_a_word_and_the_next_one_ends_it(world: World, tmp_path: Path) -> None:
+def test_an_interrupt_stops_a_scan_with_a_word_and_the_next_one_ends_it(
+    shelf: Shelf, gallery: Gallery, tmp_path: Path
+) -> None:
+    patient = office(tmp_path / "site", "[fetch]\ntotal_timeout_s = 200.0\nslow_for_s = 200\n")
+    patient.know(gallery, exact=[gallery.reserved[0]])
     path = tmp_path / "run"
-    fixed = ["--config", world.config, LOOPBACK, "--workers", "2", "--quiet"]
-    argv = [sys.executable, "-m", "custodes.cli.main", "scan", str(world.demo.links), "--run", str(path), *fixed]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        while len(ready_carriers(process.pid)) < 2:
-            time.sleep(0.05)
-        for child, line in children(process.pid):  # held: on a busy machine the scan would end before it is interrupted
-            if "custodes.cli.worker" in line:
-                os.kill(child, signal.SIGSTOP)
-        second = run("scan", world.demo.links, "--run", path, *fixed)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-        err = process.communicate(timeout=60)[1]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(100)
+        urls = [shelf.url(gallery.reserved[0]), f"http://127.0.0.1:{silent.getsockname()[1]}/waits"]
+        source = write_links(tmp_path / "links.parquet", urls)
+        fixed = [source, "--run", path, *patient.config, LOOPBACK, "--workers", "2", "--quiet"]
+        argv = [sys.executable, "-m", "custodes.cli.main", "scan", *map(str, fixed)]
+        with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            asked = silent.accept()[0]  # all of the scan is at work, and waits for this answer
+            second = run("scan", *fixed)
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+            err = process.communicate(timeout=60)[1]
+        asked.close()
     assert (second.code, "is in use by another custodes process" in second.err) == (2, True)
     assert (process.returncode, err.strip()) == (
         130,
         "custodes: stopped; a scan that is started again goes on where it stopped",
     )
-    assert run("scan", world.demo.links, "--run", path, *fixed).code == 1
-    assert {finding.row for finding in world.findings(path)} == world.demo.findings
+    assert run("scan", *fixed).code == 1
+    assert (patient.reasons(path), [found.row for found in patient.findings(path)]) == (["full", "refused"], [0])
 
 
 # -- the jail
