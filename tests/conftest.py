@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,6 +59,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, server: Server) -> World:
     """400 links, a third of them dead."""
     home: Path = tmp_path_factory.mktemp("world")
     return make_world(home, server, DemoSettings(rows=400, hang_share=0.01, row_group_rows=50))
+
+
+def pytest_configure() -> None:
+    """A shell that runs the suite in the background has interrupts ignored, and so would every command that a test starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
