@@ -1,7 +1,8 @@
 """A gateway of chosen parts, for the benchmark alone: gateway_parts.py PORT UPSTREAM CHECKS [CONFIG]
 
 CHECKS: ``none`` (the door, the dialect and nothing else: no thing that the program itself can be told to be; released is what came),
-``lists`` (texts, rules, hash lists, the ledger; in a detector's place stands one that looks at nothing), or ``all`` (the same with Open NSFW).
+``judged`` (texts, rules, hash lists, the ledger; an image that no list knows is released as it came, which the program never does either),
+``lists`` (the same with the copy: written, read again, judged again; in a detector's place stands one that looks at nothing), or ``all`` (with Open NSFW).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from custodes.config import load_site
 from custodes.decoding import Recipe
+from custodes.examine import Evidence
 from custodes.gateway.app import Gateway
 from custodes.gateway.dialects.openai import OpenAI
 from custodes.gateway.door import Admitting, Door
@@ -37,7 +39,10 @@ from custodes.gateway.screening.lexicon import joined, shipped
 from custodes.gateway.screening.screen import Screen
 from custodes.gateway.upstream import Upstream
 from custodes.gateway.vocabulary import Action, Fact, NameKind, Stage, Text, Verdict
+from custodes.model import Content, Digests
 from custodes.pictures import Pixels
+from custodes.serving.images import Decoders
+from custodes.viewing import Task
 
 MODELS = frozenset({"demo"})
 KNOWN = {NameKind.MODEL: MODELS}
@@ -88,6 +93,22 @@ class Blind:
         return 0.0
 
 
+@dataclass(frozen=True)
+class Judged:
+    """Images by lists alone, and no copy."""
+
+    decoders: Decoders
+    equipment: Equipment
+
+    async def look(self, content: bytes, stage: Stage, where: str) -> Looked:
+        answer = await self.decoders.do(Content(content), Task.JUDGE)
+        digests = Digests(*answer.exact, answer.viewed.examined.pdq)
+        evidence = Evidence.from_digests([(0, digests)])
+        found = await asyncio.to_thread(self.equipment.examiner.judge, evidence)
+        assert not found, where
+        return Looked((), stage, content, answer.viewed.examined.format)
+
+
 @contextmanager
 def checks_of(which: str, config: str) -> Iterator[tuple[Admitting, Checks]]:
     """Who asks, and what a request goes through."""
@@ -110,8 +131,9 @@ def checks_of(which: str, config: str) -> Iterator[tuple[Admitting, Checks]]:
     screen = Screen(joined(shipped("starter"), shipped("standins")))
     sealed = Sealed(home / "withheld", site.recipients(), site.run_key(), "bench")
     rewriter = Rewriter(book.rewriting())
+    inspecting = Judged(decoders, equipment) if which == "judged" else Inspector(decoders, equipment)
     try:
-        yield people, Checks(screen, Inspector(decoders, equipment), book, rewriter, people, sealed, known=KNOWN)
+        yield people, Checks(screen, inspecting, book, rewriter, people, sealed, known=KNOWN)
     finally:
         decoders.close()
         ledger.close()
