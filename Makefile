@@ -3,6 +3,7 @@
 PYTHON ?= python3
 UV = .venv/bin/uv
 BIN = .venv/bin
+WORKERS = $$(( $$(nproc) * 3 / 2 ))  # of the suite: many tests wait
 
 setup: .venv/.ready
 
@@ -23,11 +24,11 @@ lint: setup
 
 test: lint
 	@tests/postgres/install.sh
-	@$(BIN)/pytest -n auto --dist loadgroup
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 soak: setup
 	@tests/postgres/install.sh
-	@$(BIN)/pytest -n auto --dist loadgroup -m soak
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m soak
 
 bench: setup
 	@$(BIN)/python bench/run.py

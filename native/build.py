@@ -110,6 +110,7 @@ class Build:
     source: Path = HERE
     sanitize: bool = False
     fuzz: bool = False  # with clang's libFuzzer
+    quick: bool = False  # to compile; what comes of it is slow
     machine: str = ""
 
     def library(self, out_dir: Path) -> Path:
@@ -117,22 +118,20 @@ class Build:
         out = out_dir / library_name()
         with tempfile.TemporaryDirectory() as name:
             written = Path(name) / out.name
-            self._compiler.link(self._objects(Path(name)), written, self._compiler.shared)
+            self._compiler.link(self.objects(Path(name)), written, self._compiler.shared)
             out_dir.mkdir(parents=True, exist_ok=True)
             aside = out.with_name(f".{out.name}.new")
             shutil.copyfile(written, aside)
             aside.replace(out)  # a process may have the old one mapped
         return out
 
-    def check(self, program: str, out_dir: Path) -> Path:
-        """Compile check/``program``.cpp with all kernels into one executable; its path. Raises ``BuildError``."""
-        out = out_dir / program
-        with tempfile.TemporaryDirectory() as name:
-            main = Path(name) / "main.o"
-            self._compiler.compile(
-                self.source / "check" / f"{program}.cpp", main, (*self._flags, *WARNINGS, f"-I{self.source}")
-            )
-            self._compiler.link([*self._objects(Path(name)), main], out, self._flags)
+    def check(self, program: str, objects: list[Path]) -> Path:
+        """Compile check/``program``.cpp and link it with these kernels, beside them; its path. Raises ``BuildError``."""
+        out = objects[0].with_name(program)
+        main = out.with_suffix(".o")
+        source = self.source / "check" / f"{program}.cpp"
+        self._compiler.compile(source, main, (*self._flags, *WARNINGS, f"-I{self.source}"))
+        self._compiler.link([*objects, main], out, self._flags)
         return out
 
     @property
@@ -145,6 +144,7 @@ class Build:
             return MSVC_FLAGS
         architecture = tuple(shlex.split(os.environ.get("ARCHFLAGS", "")))  # how macOS wheels name theirs
         chosen = FLAGS + architecture + (SANITIZE if self.sanitize else ()) + (FUZZ if self.fuzz else ())
+        chosen += ("-O0",) if self.quick else ()
         return (*chosen, "-DCUSTODES_BASELINE_ONLY") if levels(self.machine) == ("baseline",) else chosen
 
     @property
@@ -152,8 +152,8 @@ class Build:
         """Warnings are errors where the code is checked, not where a user installs it with a compiler of tomorrow."""
         return WARNINGS if self.sanitize else ()
 
-    def _objects(self, folder: Path) -> list[Path]:
-        """The object files of the dispatch and of every level, compiled side by side."""
+    def objects(self, folder: Path) -> list[Path]:
+        """Compile into ``folder`` the object files of the dispatch and of every level, side by side. Raises ``BuildError``."""
         level_flags = MSVC_LEVEL_FLAGS if self._compiler.msvc else LEVEL_FLAGS
         tasks = [("dispatch.cpp", folder / "dispatch.o", self._flags)]
         for level in levels(self.machine):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,27 @@ from .test_sanitizers import PROGRAMS
 from .toolchain import build
 
 COMPILER, EMULATOR = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64-static")
+NEON = build.Build(machine="aarch64")
+
+pytestmark = [
+    pytest.mark.xdist_group("neon"),
+    pytest.mark.skipif(
+        not (COMPILER and EMULATOR), reason="NOT TESTED: needs aarch64-linux-gnu-g++ and qemu-aarch64-static"
+    ),
+]
 
 
-@pytest.mark.skipif(
-    not (COMPILER and EMULATOR), reason="NOT TESTED: needs aarch64-linux-gnu-g++ and qemu-aarch64-static"
-)
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Path]]:
+    """The kernels, compiled once for all programs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(COMPILER))
+        yield NEON.objects(tmp_path_factory.mktemp("neon"))
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_neon_agrees_with_plain_loops(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", str(COMPILER))
-    program = build.Build(machine="aarch64").check(name, tmp_path)
+def test_neon_agrees_with_plain_loops(name: str, objects: list[Path]) -> None:
+    program = NEON.check(name, objects)
     done = subprocess.run(
         [str(EMULATOR), "-L", "/usr/aarch64-linux-gnu", program, "20", "1"], capture_output=True, text=True, check=False
     )

@@ -57,6 +57,7 @@ def is_caught(program: str, fault: tuple[str, str, str], folder: Path, machine: 
     assert right in text
     (source / file).write_text(text.replace(right, wrong))
     try:
-        return run(build.Build(source=source, machine=machine).check(program, folder), 60, 1).returncode == 1
+        faulty = build.Build(source=source, machine=machine, quick=True)
+        return run(faulty.check(program, faulty.objects(folder)), 60, 1).returncode == 1
     except build.BuildError as error:
         pytest.fail(str(error))
