@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, ImageLimits
-from custodes.hashing import examine_content
 from custodes.model import Reason
 
 __all__ = ["Drift", "bench_drift", "drift_of", "jpeg", "scene", "summary"]

@@ -23,10 +23,10 @@ from PIL import Image
 from scenes import KNOWN, jpeg, recoded
 from things import EVERYDAY, LOOKALIKES
 
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.demo.corpus import Picture
 from custodes.demo.server import DemoServer
-from custodes.hashing import examine_content
 from custodes.similar.embedders import Embedder, EmbedderOptions, open_embedder
 
 __all__ = ["MODEL", "Gallery", "Photo", "Row", "Sizes", "World", "gallery", "list_of", "serving", "written"]

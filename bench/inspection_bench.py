@@ -17,19 +17,19 @@ from PIL import Image
 from scenes import scene
 from tables import Bench
 
+from custodes.decoder.image import decode
+from custodes.decoder.views import view_content
 from custodes.decoding import DecodePolicy
 from custodes.digests import crypto_digests
 from custodes.examine import Evidence, Examiner
 from custodes.gateway.inspection.detectors import open_detector
 from custodes.gateway.inspection.inspector import LIMITS, jail_settings
-from custodes.image import decode
 from custodes.jail import Jail
 from custodes.lists.container import collect
 from custodes.lists.matcher import Matcher
 from custodes.lists.store import LoadedList, LoadedLists
 from custodes.model import Content, Digests, Entry, Kind
 from custodes.viewing import Task, Viewing
-from custodes.views import view_content
 
 __all__ = ["bench_inspection"]
 

@@ -28,11 +28,11 @@ from tables import BIN, WORK
 from custodes.carrier.protocol import Carried, PdqCarried
 from custodes.channel import Frames, encode
 from custodes.config import load_site
+from custodes.decoder.hashing import examine_content
+from custodes.decoder.image import decode
 from custodes.decoding import DecodePolicy, Examined, ImageLimits
 from custodes.digests import crypto_digests
 from custodes.examine import Evidence
-from custodes.hashing import examine_content
-from custodes.image import decode
 from custodes.jail import Jail
 from custodes.ledger.rows import RowsBuilder
 from custodes.model import Content, Digests

@@ -1,7 +1,7 @@
 """What a decoder is told and what it answers, and the wire between a carrier and its decoders. No image code is loaded here.
 
 Promises that an answer is read as hostile input: whoever took a decoder over can lie about the images that it is given, and no more. Decoding
-itself is in ``image``, the process in ``zygote``, the carrier's end in ``jail``.
+itself is in ``decoder.image``, the process in ``decoder.zygote``, the carrier's end in ``jail``.
 """
 
 from __future__ import annotations

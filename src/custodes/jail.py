@@ -75,7 +75,7 @@ class _Decoder:
     """When to look next, by the monotonic clock: no sooner can either limit be reached."""
 
 
-_ENTRY: Final = "import custodes.zygote as zygote; zygote.main()"
+_ENTRY: Final = "import custodes.decoder.zygote as zygote; zygote.main()"
 _PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CUSTODES_NATIVE")
 _CONTROL_TIMEOUT_S: Final = 60.0
 _STILLBORN_MAX: Final = 5  # decoders in a row that something outside kills before they are confined

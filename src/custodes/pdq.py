@@ -2,7 +2,7 @@
 
 Promises that the code of the full-resolution luma equals the reference implementation bit for bit, and that a luma reduced by 2, 4 or 8 stays within a
 few bits of it. Native kernels answer where there are any, NumPy elsewhere and as the oracle: the same bits, because the order of every float32 operation is
-fixed, here and in native/pdq.hpp alike. Products are rounded, then added one after the other, the first term first. Decoding is left to ``image``,
+fixed, here and in native/pdq.hpp alike. Products are rounded, then added one after the other, the first term first. Decoding is left to ``decoder.image``,
 matching to ``index``.
 
 Source: facebook/ThreatExchange, pdq/cpp/hashing/pdqhashing.cpp and pdq/cpp/downscaling/downscaling.cpp, here "the reference".

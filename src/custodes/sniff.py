@@ -1,7 +1,7 @@
 """What an image file is by its bytes alone: its format, its size, its scans; and copies without what a decoder need not see.
 
 Promises to be pure arithmetic on bytes, with no parser behind it, at a cost that grows with the file and not with what the
-file claims. Whether the file keeps what its header says is left to ``image``.
+file claims. Whether the file keeps what its header says is left to ``decoder.image``.
 
 Sources: JPEG: ITU-T T.81. PNG: W3C PNG 3. WebP: RFC 9649, RFC 6386. AVIF: ISO 14496-12, ISO 23008-12, AV1 Image File Format 1.1.
 """

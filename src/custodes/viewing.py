@@ -1,7 +1,7 @@
 """What a decoder is told and answers of an image that may be shown to somebody: digests of all of it, the picture written again, squares for models.
 
 Promises that an answer is read as hostile input: sizes, counts and formats are those that were asked for, and a picture that was written is what it is
-said to be, by its first bytes. No image code is loaded here; the work is in ``views``, the process in ``zygote``, the plain examination in ``decoding``.
+said to be, by its first bytes. No image code is loaded here; the work is in ``decoder.views``, the plain examination in ``decoding``.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from custodes.cli import check as command
 from custodes.cli import remote
 from custodes.cli.main import main
 from custodes.config import create_site
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, ImageLimits
-from custodes.hashing import examine_content
 from custodes.lists.container import Provenance
 from custodes.lists.formats import read_entries
 from custodes.model import Reason

@@ -13,7 +13,7 @@ from nodes import Cluster, processes
 
 REGION = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (r\S+) \S+ \S+ \S+ *(.*)")
 AT_ONCE = 64 << 20
-OURS = ("custodes.cli", "custodes.carrier", "custodes.zygote")
+OURS = ("custodes.cli", "custodes.carrier", "custodes.decoder.zygote")
 
 
 def written(secret: bytes) -> list[bytes]:

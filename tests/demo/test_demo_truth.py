@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.demo.gallery import Gallery
 from custodes.demo.links import DemoSet
 from custodes.demo.ways import EXPECTED, OFF_SITE, Way, answer
-from custodes.hashing import examine_content
 from custodes.model import Kind, Outcome, OutcomeName, Reason, Role
 from custodes.pdq import forms_of
 from custodes.url import parse, url_digest

@@ -1,7 +1,7 @@
 """PDQ by the published steps, slow and plain: the demonstration's authority hashes its own pictures with it.
 
 It promises the same codes as the reference (github.com/facebook/ThreatExchange, pdq/cpp) on ordinary pictures. It is
-kept apart from ``custodes.hashing`` on purpose: a list made by the code that is being shown would hide that code's
+kept apart from ``custodes.decoder.hashing`` on purpose: a list made by the code that is being shown would hide that code's
 mistakes.
 """
 

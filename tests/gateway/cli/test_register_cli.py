@@ -12,7 +12,7 @@ from custodes.crypto.keys import load_lists_key
 from custodes.errors import ConfigError, InputError
 from custodes.gatebooks import changed_register, pdqs_of
 from custodes.gateway.inspection.register import Register
-from tests.decode.pictures import picture, saved
+from tests.decoder.pictures import picture, saved
 from tests.gateway.cli.making import Gated, gated, run
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from custodes.decoder.views import view_content
 from custodes.decoding import Recipe
 from custodes.digests import crypto_digests
 from custodes.errors import WorldError
@@ -26,8 +27,7 @@ from custodes.pictures import Pixels
 from custodes.serving.images import Answer
 from custodes.similar.models import Card, cards
 from custodes.viewing import Task, Viewing, packed, unpacked
-from custodes.views import view_content
-from tests.decode.pictures import picture, saved
+from tests.decoder.pictures import picture, saved
 
 SMALL = Recipe(side=32, resize=32, fit="stretch")
 VIEWING = Viewing(recipes=(SMALL,))

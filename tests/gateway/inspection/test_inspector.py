@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from custodes import views as views_module
-from custodes import written as written_module
+from custodes.decoder import views as views_module
+from custodes.decoder import written as written_module
 from custodes.errors import ConfigError, CustodesError, WorldError
 from custodes.gateway.guard import Looked
 from custodes.gateway.inspection import inspector as inspector_module
@@ -23,7 +23,7 @@ from custodes.gateway.vocabulary import Stage
 from custodes.model import Entry, Kind, Pdq
 from custodes.sniff import jpeg_coding
 from custodes.viewing import Task, Viewing
-from tests.decode.pictures import picture, saved
+from tests.decoder.pictures import picture, saved
 
 from .making import RED, SMALL, VIEWING, Here, Red, World, examiner, moving, names, pdq_entry, photo, pixels, world
 

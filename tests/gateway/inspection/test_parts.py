@@ -18,7 +18,7 @@ from custodes.gateway.inspection.provenance import C2paStamp, Credentials, make_
 from custodes.gateway.inspection.register import Register
 from custodes.model import Pdq
 from custodes.pictures import prepared
-from tests.decode.pictures import picture, saved
+from tests.decoder.pictures import picture, saved
 
 from .making import photo, world
 

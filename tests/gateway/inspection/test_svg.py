@@ -9,10 +9,10 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from custodes import svg as svg_module
-from custodes.svg import ELEMENTS_MAX, USES_MAX, RefusedSvg, read_svg
+from custodes.decoder import svg as svg_module
+from custodes.decoder.svg import ELEMENTS_MAX, USES_MAX, RefusedSvg, read_svg
 from custodes.viewing import Viewing
-from tests.decode.pictures import saved
+from tests.decoder.pictures import saved
 
 from .making import SMALL, Red, World, names, pdq_entry, photo, pixels, world
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from custodes import jail as jail_module
+from custodes.decoder.views import view_content
 from custodes.decoding import CODE, HEAD, DecodePolicy
 from custodes.errors import JailError
 from custodes.gateway.inspection.inspector import LIMITS, Inspector, decoders_for, jail_settings
@@ -18,8 +19,7 @@ from custodes.gateway.vocabulary import Stage
 from custodes.jail import Jail
 from custodes.model import Content, Reason
 from custodes.viewing import CODES_MAX, Task, Viewed, Viewing, packed, unpacked
-from custodes.views import view_content
-from tests.decode.pictures import saved
+from tests.decoder.pictures import saved
 
 from .making import RED, SMALL, VIEWING, photo, world
 
@@ -89,7 +89,7 @@ def test_a_written_file_that_is_too_large_is_not_sent() -> None:
 
 
 LYING = """
-import custodes.zygote as zygote, os
+import custodes.decoder.zygote as zygote, os
 from dataclasses import replace
 from custodes.viewing import Task
 real, born = zygote.view_content, zygote.confine_decoder

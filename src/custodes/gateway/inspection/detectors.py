@@ -1,7 +1,7 @@
 """Detectors: models that run here and give a score to pictures that were prepared for them in the jail.
 
 Promises that a detector has a card with the digest of its file, that a tainted one is refused, and that what is no score between 0 and 1 raises: a detector
-that breaks never says "0". Which score leads to what is for the rules; preparing pictures is for ``views``.
+that breaks never says "0". Which score leads to what is for the rules; preparing pictures is for ``decoder.views``.
 """
 
 from __future__ import annotations

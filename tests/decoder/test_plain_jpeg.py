@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custodes import image as image_module
-from custodes import jpeg
+from custodes.decoder import image as image_module
+from custodes.decoder import jpeg
+from custodes.decoder.views import view_content
 from custodes.decoding import ImageLimits
 from custodes.model import Reason
 from custodes.sniff import is_plain_jpeg
 from custodes.viewing import Task, Viewed, Viewing
-from custodes.views import view_content
 
 from .pictures import picture, saved
 

@@ -30,10 +30,11 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from custodes import jpeg, png, sniff
+from custodes import sniff
+from custodes.decoder import jpeg, png
+from custodes.decoder.samples import Pixels, bytes_of, image_of, luma, luma_bytes
 from custodes.decoding import DecodePolicy, ImageLimits
 from custodes.model import Reason
-from custodes.samples import Pixels, bytes_of, image_of, luma, luma_bytes
 
 T = TypeVar("T")
 

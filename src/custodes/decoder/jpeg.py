@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
-from custodes.samples import luma_bytes
+from custodes.decoder.samples import luma_bytes
 from custodes.sniff import is_plain_jpeg
 
 __all__ = ["BLEED_MAX", "Jpeg", "may_lack_data", "plain_pixels"]

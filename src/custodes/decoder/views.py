@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from custodes.decoder.hashing import header_of
+from custodes.decoder.image import Decoded, Frame, Undecodable, decode
+from custodes.decoder.samples import luma, luma_bytes
+from custodes.decoder.svg import RefusedSvg, Svg, drawn, is_svg, read_svg
+from custodes.decoder.written import Coding, Drawn, UnwritableError, written
 from custodes.decoding import DecodePolicy, Examined, ImageLimits
-from custodes.hashing import header_of
-from custodes.image import Decoded, Frame, Undecodable, decode
 from custodes.model import Pdq, Reason
 from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of
-from custodes.samples import luma, luma_bytes
 from custodes.sniff import jpeg_coding
-from custodes.svg import RefusedSvg, Svg, drawn, is_svg, read_svg
 from custodes.viewing import CODES_MAX, SVG, Task, Viewed, Viewing
-from custodes.written import Coding, Drawn, UnwritableError, written
 
 __all__ = ["GRIDS", "view_content"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from custodes import png
+from custodes.decoder import png
 
 __all__ = ["Coding", "Drawn", "UnwritableError", "written"]
 

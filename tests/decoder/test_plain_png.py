@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from custodes import image as image_module
+from custodes.decoder import image as image_module
+from custodes.decoder.hashing import examine_content
+from custodes.decoder.png import is_plain
 from custodes.decoding import DecodePolicy, Examined, ImageLimits
-from custodes.hashing import examine_content
-from custodes.png import is_plain
 
 from .pictures import picture, saved
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custodes import image as image_module
 from custodes import sniff
+from custodes.decoder import image as image_module
+from custodes.decoder.hashing import examine_content
+from custodes.decoder.image import Undecodable, decode
 from custodes.decoding import DecodePolicy, Examined, ImageLimits
-from custodes.hashing import examine_content
-from custodes.image import Undecodable, decode
 from custodes.model import Outcome, OutcomeName, Reason
 
 from .pictures import distance, picture, saved

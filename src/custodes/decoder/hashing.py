@@ -6,8 +6,8 @@ Promises that whatever the bytes are, the answer is an ``Examined`` that says ho
 
 from __future__ import annotations
 
+from custodes.decoder.image import Frame, Undecodable, decode
 from custodes.decoding import CODES_MAX, DecodePolicy, Examined, ImageLimits, Recipe
-from custodes.image import Frame, Undecodable, decode
 from custodes.model import Pdq, Reason
 from custodes.pdq import pdq_of_rows
 from custodes.pictures import square_of

@@ -17,9 +17,9 @@ import pytest
 
 from custodes import confine, decoding
 from custodes import jail as jail_module
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, Examined, ImageLimits, JailSettings
 from custodes.errors import JailError
-from custodes.hashing import examine_content
 from custodes.jail import Jail, examine_all
 from custodes.model import Content, Outcome, OutcomeName, Pdq, Reason
 
@@ -34,7 +34,7 @@ PATIENCE_S = 5.0 if "PYTEST_XDIST_WORKER" not in os.environ else 20.0
 
 # A zygote whose decoder obeys orders in place of images: what a file that takes it over could make it do.
 OBEDIENT = """
-import ctypes, os, struct, custodes.zygote as jail
+import ctypes, os, struct, custodes.decoder.zygote as jail
 real, seen = jail.examine_content, [0]
 hoard = []
 def obey(data, limits, policy, recipe=None):
@@ -94,7 +94,7 @@ def run(jail: Jail, contents: list[bytes]) -> list[Examined]:
 
 
 def escapes(*arguments: str) -> dict[str, str]:
-    program = [sys.executable, "-m", "decode.escape", *arguments]
+    program = [sys.executable, "-m", "decoder.escape", *arguments]
     done = subprocess.run(program, cwd=Path(__file__).parents[1], capture_output=True, check=True, timeout=100)
     found: dict[str, str] = json.loads(done.stdout)
     return found
@@ -130,7 +130,7 @@ def test_without_landlock_or_seccomp_nothing_runs_unless_that_is_asked_for(
     monkeypatch.setattr(
         jail_module,
         "_ENTRY",
-        f"import custodes.zygote as jail; import custodes.confine as confine; confine.{fault}; jail.main()",
+        f"import custodes.decoder.zygote as jail; import custodes.confine as confine; confine.{fault}; jail.main()",
     )
     with pytest.raises(JailError, match="cannot be confined") as caught:
         Jail(LIMITS, DecodePolicy.FAST, selectors.DefaultSelector())
@@ -142,7 +142,7 @@ def test_without_landlock_or_seccomp_nothing_runs_unless_that_is_asked_for(
 
 
 def test_a_decoder_that_cannot_confine_itself_later_on_stops_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    late = "import custodes.zygote as jail, custodes.confine as confine\ntrial = jail._trial\ndef after(birth):\n    hello = trial(birth)\n"
+    late = "import custodes.decoder.zygote as jail, custodes.confine as confine\ntrial = jail._trial\ndef after(birth):\n    hello = trial(birth)\n"
     late += "    confine.landlock_abi = lambda: 0\n    return hello\njail._trial = after\njail.main()"
     monkeypatch.setattr(jail_module, "_ENTRY", late)
     with Jail(LIMITS, DecodePolicy.FAST, selectors.DefaultSelector()) as jail:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custodes import native, png
+from custodes import native
+from custodes.decoder import png
 
 from .pictures import picture, saved
 

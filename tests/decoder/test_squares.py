@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from custodes import decoding, hashing, image
+from custodes import decoding
 from custodes import jail as jail_module
+from custodes.decoder import hashing, image
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import DecodePolicy, Examined, ImageLimits, JailSettings, Recipe, packed, unpacked
-from custodes.hashing import examine_content
 from custodes.jail import Jail
 from custodes.model import Content, Pdq, Reason
 from custodes.pictures import prepared
@@ -229,8 +230,8 @@ def test_the_jail_prepares_what_the_function_prepares(recipe: Recipe) -> None:
 
 
 COLOURLESS = """
-import custodes.zygote as jail
-from custodes import hashing
+import custodes.decoder.zygote as jail
+from custodes.decoder import hashing
 real, seen = hashing._square, [0]
 def square(frame, recipe):
     seen[0] += 1

@@ -22,12 +22,12 @@ import msgspec
 from PIL import AvifImagePlugin, Image
 
 from custodes.confine import confine_decoder, landlock_abi
+from custodes.decoder.hashing import examine_content
+from custodes.decoder.views import view_content
 from custodes.decoding import LENGTH, READY, REAPED, SPAWN, Hello, packed
 from custodes.errors import JailError
-from custodes.hashing import examine_content
 from custodes.viewing import REQUEST, Birth, Task
 from custodes.viewing import packed as packed_view
-from custodes.views import view_content
 
 __all__ = ["main"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bench.drift_bench import BITS_MAX, QUALITY_MIN, drift_of, jpeg, scene, summary
 
-from custodes import image
+from custodes.decoder import image
 
 MEAN_BITS_MAX = 1.0
 SIZES = ((640, 480), (1024, 768), (1366, 768), (720, 1279), (1023, 577), (1920, 1080), (1547, 1540))

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custodes import pdq as pdq_module
+from custodes.decoder.hashing import examine_content
 from custodes.decoding import CODES_MAX, DecodePolicy, ImageLimits
 from custodes.digests import crypto_digests
-from custodes.hashing import examine_content
 from custodes.model import Content, Pdq, Reason
 from custodes.pdq import FORMS, forms_of, luma64, pdq
 
