@@ -66,7 +66,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is made once for a module is made once: its tests run beside each other, and soak tests only when they are asked for."""
+    for item in items:
+        made = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009 - not public
+        if any(each[-1].scope == "module" for each in made) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
     if config.getoption("-m"):
         return
     kept = [item for item in items if "soak" not in item.keywords]

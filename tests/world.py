@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -41,10 +42,17 @@ class Server:
     gallery: Gallery
 
 
+def painted(cache: Path, count: int, seed: int) -> Gallery:
+    """A gallery that workers of a run share: the first that asks paints it, and the others wait for it."""
+    with cache.with_name(f"{cache.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return load_or_paint(cache, count, seed)
+
+
 @contextmanager
 def running_server(cache: Path) -> Iterator[Server]:
     """Start the demo server in a process of its own."""
-    gallery = load_or_paint(cache / CACHE_NAME, PICTURES, SEED)
+    gallery = painted(cache / CACHE_NAME, PICTURES, SEED)
     argv = [sys.executable, "-m", "custodes.demo.server", "--dir", str(cache)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
+from tests.world import painted
 
-from custodes.demo.gallery import CACHE_NAME, Gallery, load_or_paint
+from custodes.demo.gallery import CACHE_NAME, Gallery
 from custodes.demo.links import DemoSet, DemoSettings, build
 from custodes.demo.server import Site
 
@@ -18,7 +19,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     base = tmp_path_factory.getbasetemp()
     # Workers of one xdist run share the parent folder, so they paint once.
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return load_or_paint(folder / CACHE_NAME, 120, 7)
+    return painted(folder / CACHE_NAME, 120, 7)
 
 
 @pytest.fixture(scope="session")
