@@ -14,6 +14,8 @@ from typing import Any, Final
 import aiohttp
 from PIL import Image
 
+from custodes.demo.generator.drawing import Wish, drawn
+
 __all__ = ["CHANNELS", "Heard", "ask", "graph", "holds_pixels", "size_of"]
 
 KEY: Final = "demo"
@@ -138,9 +140,8 @@ async def openai_edit(heard: Heard, url: str, prompt: str) -> None:
     form = aiohttp.FormData()
     for name, value in (("model", "demo"), ("prompt", prompt), ("size", "64x64")):
         form.add_field(name, value)
-    out = io.BytesIO()
-    Image.linear_gradient("L").resize((64, 64)).save(out, "PNG")
-    form.add_field("image", out.getvalue(), filename="a.png", content_type="image/png")
+    picture = drawn(Wish("a small boat", 64, 64, 0, "png"))
+    form.add_field("image", picture, filename="a.png", content_type="image/png")
     async with _session() as session, session.post(f"{url}/v1/images/edits", data=form) as answer:
         found = _document(await heard.read(answer))
     heard.code = str((found.get("error") or {}).get("code") or "")

@@ -41,6 +41,8 @@ PROMPTS: Final = {
 FAULTS: Final = (Fault.STATUS, Fault.EARLY, Fault.DIES, Fault.GARBAGE, Fault.CUT_PICTURE, Fault.NOTHING, Fault.SLOW)
 SETTINGS: Final = 'timeout_s = 2.0\nmodels = ["demo"]'
 """So that a slow generator is a fault soon."""
+ENOUGH: Final = 500
+"""After so many requests each channel has had something harmless to draw."""
 PATIENCE_S: Final = 120.0
 """So long a client asks for one answer. A gateway that was killed starts again in seconds, on a busy machine in many: tries say nothing of that."""
 
@@ -51,6 +53,8 @@ class Books:
 
     answered: Counter[str] = field(default_factory=Counter)
     """Requests by what should become of them and what came: ``pictures`` or ``a refusal``, which a broken picture of the generator ends in, too."""
+    passed_on: set[str] = field(default_factory=set)
+    """Channels on which a picture came: one that refuses all of them would prove nothing."""
     tries: int = 0
     kills: int = 0
     leaked: int = 0
@@ -60,6 +64,7 @@ class Books:
     strikes: int = 0
     sealed: int = 0
     sealed_at_least: int = 0
+    """Pictures that the client was refused, whatever was asked for. More may be sealed: of an answer that a kill cut off."""
     seconds: float = 0.0
 
     @property
@@ -79,6 +84,9 @@ class Books:
             found.append(f"{self.sealed} sealed of {self.sealed_at_least} that were withheld")
         if self.leaked or self.answered["refused: pictures"] or self.answered["withheld: pictures"]:
             found.append("a picture left that should not have")
+        silent = set(CHANNELS) - self.passed_on if sum(self.answered.values()) > ENOUGH else ()
+        if silent:
+            found.append(f"no picture came on {', '.join(sorted(silent))}")
         if self.without_end:
             found.append(f"{self.without_end} requests had no answer in {PATIENCE_S:.0f} s")
         if self.growth > 1.1:
@@ -212,7 +220,9 @@ async def _answered(gateway: Process, books: Books, channel: str, wanted: str, n
             books.leaked += 1
         if became:
             books.answered[f"{wanted}: {became}"] += 1
-            books.sealed_at_least += (wanted, became) == ("withheld", "a refusal")
+            books.sealed_at_least += wanted != "refused" and became == "a refusal"  # of a picture, known or broken
+            if became == "pictures":
+                books.passed_on.add(channel)
             return
         await asyncio.sleep(0.05)
     books.without_end += 1

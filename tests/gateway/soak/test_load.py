@@ -37,6 +37,7 @@ WHOLE = {"answered": Counter({"refused: a refusal": 3}), "strikes": 3, "sealed":
         {"leaked": 1},
         {"without_end": 1},
         {"answered": Counter({"refused: a refusal": 3, "withheld: pictures": 1})},
+        {"answered": Counter({"refused: a refusal": 3, "passed: pictures": 1000}), "passed_on": {"openai"}},
         {"rss_mib": [100.0] * 8 + [130.0] * 4},
     ],
     ids=str,
