@@ -1,5 +1,6 @@
 # Two commands do everything, installation included: make demo, make test.
 .PHONY: setup demo test lint soak bench docs lock clean
+unexport PYTHONDONTWRITEBYTECODE  # the suite starts thousands of Pythons, which would compile all that they import anew
 PYTHON ?= python3
 UV = .venv/bin/uv
 BIN = .venv/bin
