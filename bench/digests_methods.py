@@ -23,12 +23,12 @@ Work = Callable[[bytes], Any]
 def custodes() -> dict[str, Work]:
     """What a carrier and its decoder do with a picture, at each level that this machine has; and the nearest thing to a floor."""
     from custodes.decoder.hashing import examine_content
-    from custodes.decoder.zygote import _tune_malloc
+    from custodes.decoder.zygote import tune_malloc
     from custodes.decoding import DecodePolicy, ImageLimits
     from custodes.digests import crypto_digests
     from custodes.model import Content
 
-    _tune_malloc()
+    tune_malloc()
     limits = ImageLimits()
 
     def work(level: str | None, policy: DecodePolicy) -> Work:

@@ -29,14 +29,14 @@ from custodes.errors import JailError
 from custodes.viewing import REQUEST, Birth, Task
 from custodes.viewing import packed as packed_view
 
-__all__ = ["main"]
+__all__ = ["main", "tune_malloc"]
 
 
 def main() -> NoReturn:
     """Entry point of the zygote; its control socket is standard input. It never sees an image."""
     control = socket.socket(fileno=0)
     birth = msgspec.json.decode(control.recv(65536), type=Birth)
-    _tune_malloc()
+    tune_malloc()
     _warm_up(birth)
     gc.collect()
     gc.freeze()
@@ -51,7 +51,7 @@ def main() -> NoReturn:
             control.send(REAPED.pack(*_reaped(LENGTH.unpack(message[1:])[0])))
 
 
-def _tune_malloc() -> None:
+def tune_malloc() -> None:
     """Keep freed decode buffers: handing each back to the kernel costs a quarter of all time. 32 MiB is the most that glibc takes (M_MMAP_THRESHOLD)."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc

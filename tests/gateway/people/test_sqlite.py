@@ -17,7 +17,7 @@ from custodes.errors import ConfigError, InternalError, StorageError
 from custodes.gateway.people import books, migrations
 from custodes.gateway.people.migrations import APPLICATION_ID, STEPS, migrate
 from custodes.gateway.people.sqlite import SqliteLedger, check_version
-from tests.gateway.people.making import ALLOWED, NOON, asking, noted, refused, run
+from tests.gateway.people.making import ALLOWED, NOON, asking, entry, noted, refused, run
 
 
 @contextmanager
@@ -120,6 +120,7 @@ class FailingFile(apsw.VFSFile):
     """A disk that breaks at a chosen write or sync, whatever it is of."""
 
     left = 1 << 60
+    syncs = 0
 
     def __init__(self, base: str, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
         super().__init__(base, name, flags)
@@ -135,6 +136,7 @@ class FailingFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:  # noqa: N802
         self._one()
+        FailingFile.syncs += 1
         super().xSync(flags)
 
 
@@ -175,6 +177,26 @@ def test_whichever_write_or_sync_fails_nobody_is_told_that_it_was_kept(tmp_path:
             kept = len(run(ledger.decisions(0, 100)))
             assert told <= kept <= told + 1  # one may have become durable without anybody knowing it
             assert run(ledger.standing(asking(user=""))).strikes == kept
+
+
+def test_a_decision_is_synced_whatever_it_is_committed_with_and_who_came_in_alone_is_not(
+    tmp_path: Path, disk: type[FailingFile]
+) -> None:
+    async def together(ledger: SqliteLedger) -> None:
+        await asyncio.gather(*(ledger.enter(entry(f"with {number}")) for number in range(3)), ledger.note(noted(2)))
+
+    with opened(tmp_path / "ledger.db") as ledger:
+        run(ledger.note(noted(0)))
+        before = disk.syncs
+        run(ledger.enter(entry("one")))
+        ledger.give_back("one")
+        run(ledger.enter(entry("two")))
+        assert disk.syncs == before
+        run(ledger.note(noted(1)))
+        assert disk.syncs > before
+        before = disk.syncs
+        run(together(ledger))
+        assert disk.syncs > before
 
 
 def test_a_bug_in_one_piece_of_work_answers_and_the_thread_goes_on(

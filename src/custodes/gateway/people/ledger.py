@@ -1,8 +1,8 @@
 """What a ledger keeps, and what it promises whoever writes it: SQLite, or PostgreSQL where several machines share one.
 
-Promises, of every ledger: what a call returned from is durable, whatever is killed next; one step is whole or not at all; two requests with one name
-have one strike; a fault raises StorageError and nothing is half done. It is told no prompt, no image, no digest of one, and no name that a client gave.
-The tests of this contract run on any ledger: tests/gateway/people/test_contract.py.
+Promises, of every ledger: what a call returned from is there, whatever is killed next, and but for who came in also after a loss of power; one step is whole
+or not at all; two requests with one name have one strike; a fault raises StorageError and nothing is half done. It is told no prompt, no image, no digest of
+one, and no name that a client gave. The tests of this contract run on any ledger: tests/gateway/people/test_contract.py.
 """
 
 from __future__ import annotations
@@ -243,7 +243,10 @@ class Ledger(Protocol):
     """Everything that is asked of it. Every method may raise StorageError."""
 
     async def enter(self, entry: Entry) -> Entered:
-        """Count a request, and book its images: both for all gateways together. Who may not come in has nothing booked."""
+        """Count a request, and book its images: both for all gateways together. Who may not come in has nothing booked.
+
+        A loss of power may forget it: it ends the request, too.
+        """
 
     def give_back(self, booking: str) -> None:
         """What is left of a booking was not used. Nobody waits for that to be written: a booking that is not given back ends by itself."""

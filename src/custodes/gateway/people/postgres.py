@@ -154,7 +154,7 @@ class _Server:
         self._database = database
         self._once = Once(database)
 
-    def write(self, works: Sequence[Work[Any]]) -> list[Any]:
+    def write(self, works: Sequence[Work[Any]], *, synced: bool) -> list[Any]:  # noqa: ARG002 - the server syncs each commit
         """All at once; where one refuses, all but that one. Refusing is rare, and a savepoint for each would be asked for each time."""
         refused: dict[int, CustodesError] = {}
         while True:

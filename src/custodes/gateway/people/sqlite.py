@@ -1,7 +1,7 @@
 """The ledger in SQLite: one file, for any number of processes of one machine.
 
-Promises what ``ledger`` asks for: write-ahead log, synced at each commit; and that after a failed write to the disk nothing more is written. Not for file
-systems of a network. Format: docs/formats/gateway-ledger.md.
+Promises what ``ledger`` asks for: a write-ahead log, synced with each commit of what must outlive a loss of power; and that after a failed write to the disk
+nothing more is written. Not for file systems of a network. Format: docs/formats/gateway-ledger.md.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class _File:
         self._path, self._busy_ms = path, busy_ms
         self._writing: apsw.Connection | None = None
         self._reading: apsw.Connection | None = None
+        self._synced = True
         self._failed = False
 
     def opened(self) -> apsw.Connection:
@@ -92,14 +93,17 @@ class _File:
             database.execute(f"PRAGMA {pragma}")
         return database
 
-    def write(self, works: Sequence[Work[Any]]) -> list[Any]:
-        """1. Begin, holding the database. 2. Each by itself. 3. Commit, which syncs."""
+    def write(self, works: Sequence[Work[Any]], *, synced: bool) -> list[Any]:
+        """1. Begin, holding the database. 2. Each by itself. 3. Commit, which syncs this and all before it, or leaves that to the next."""
         if self._failed:
             raise StorageError(f"the ledger {self._path} could not be written before", hint=_HINT)
         try:
             if self._writing is None:
                 self._writing = self.opened()
             database = self._writing
+            if synced != self._synced:
+                database.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
             database.execute("BEGIN IMMEDIATE")  # 1
             try:
                 outcomes = [_alone(database, work) for work in works]  # 2
@@ -129,7 +133,7 @@ class _File:
     def close_writing(self) -> None:
         if self._writing is not None:
             self._writing.close()
-            self._writing = None
+            self._writing, self._synced = None, True
 
     def close_reading(self) -> None:
         if self._reading is not None:

@@ -36,8 +36,8 @@ class TableLedger:
         self._reader.close()
 
     async def enter(self, entry: Entry) -> Entered:
-        """Let one in, and book its images."""
-        return await self._writer.run(lambda tables: books.enter(tables, entry))
+        """Let one in, and book its images. A loss of power ends what is in flight, and may forget what was booked for it."""
+        return await self._writer.run(lambda tables: books.enter(tables, entry), synced=False)
 
     def give_back(self, booking: str) -> None:
         """What is left of a booking was not used."""

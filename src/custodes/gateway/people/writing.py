@@ -1,7 +1,7 @@
 """One thread that writes, and one that reads, for any number of requests: what waits together is committed together.
 
-Promises that whoever is answered is answered after the commit, never before; and that a piece of work is whole or not at all, and undoes no other's. What
-the work is, is for ``books``; how it is committed, for the engine of a database.
+Promises that whoever is answered is answered after the commit, never before; that the commit is synced wherever somebody asked for that; and that a piece of
+work is whole or not at all, and undoes no other's. What the work is, is for ``books``; how it is committed, for the engine of a database.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Work = Callable[[Tables], T]
 class Engine(Protocol):
     """A database. ``write`` and ``close_writing`` are asked by one thread, ``read`` and ``close_reading`` by another."""
 
-    def write(self, works: Sequence[Work[Any]]) -> list[Any]:
-        """All of them in one transaction, which is durable when it returns. Raises StorageError.
+    def write(self, works: Sequence[Work[Any]], *, synced: bool) -> list[Any]:
+        """All of them in one transaction, which no kill undoes when it returns, and if it is ``synced`` no loss of power. Raises StorageError.
 
         The outcome of each: what it gave, or the error of ours that it raised, and then nothing of it stays.
         """
@@ -46,6 +46,7 @@ class Engine(Protocol):
 @dataclass(slots=True)
 class _Job(Generic[T]):
     work: Work[T]
+    synced: bool
     future: asyncio.Future[T] | None = None
     outcome: T | CustodesError = field(default_factory=lambda: InternalError("the ledger's thread ended in its work"))
 
@@ -71,15 +72,15 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, "ledger-writer")
         self._waiting: deque[_Job[Any]] = deque()
 
-    async def run(self, work: Work[T]) -> T:
+    async def run(self, work: Work[T], *, synced: bool = True) -> T:
         """Do it in a transaction, and return when that is durable. Raises StorageError, and what ``work`` raises of ours."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue(_Job(work, future))
+        self._queue(_Job(work, synced, future))
         return await future
 
     def post(self, work: Work[None]) -> None:
-        """Do it, after all that was asked before. Nobody waits, and nobody hears if it could not be done."""
-        self._queue(_Job(work))
+        """Do it, after all that was asked before. Nobody waits, and nobody hears if it could not be done or was lost."""
+        self._queue(_Job(work, synced=False))
 
     def _queue(self, job: _Job[Any]) -> None:
         self._waiting.append(job)
@@ -107,7 +108,7 @@ class Writer:
                 job.tell()
 
     def _together(self, jobs: Sequence[_Job[Any]]) -> None:
-        outcomes = self._engine.write([job.work for job in jobs])
+        outcomes = self._engine.write([job.work for job in jobs], synced=any(job.synced for job in jobs))
         for job, outcome in zip(jobs, outcomes, strict=True):  # only now: it is durable
             job.outcome = outcome
 
