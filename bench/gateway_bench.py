@@ -23,7 +23,7 @@ __all__ = ["bench_gateway"]
 
 ENTRIES = 100_000
 ROUNDS = 3
-SECONDS = 2.5
+SECONDS = 1.5
 PICTURES = (("256x256", "jpeg"), ("1024x1024", "jpeg"), ("1024x1024", "png"))
 CLIENTS = (1, 4, 16, 64)
 DIRECT, NGINX, PEER = "no door", "nginx", f"LiteLLM {LITELLM}"
