@@ -1,18 +1,15 @@
-"""Images in, digests out: one thread that feeds jailed decoders for a loop of asyncio. It decodes nothing itself and writes nothing."""
+"""Images in, digests out: jailed decoders fed by a loop of asyncio, which reads their sockets itself. It decodes nothing itself and writes nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import selectors
-import socket
 import sys
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from threading import Thread
+from typing import Final
 
 from custodes.decoding import DecodePolicy, ImageLimits, JailSettings
 from custodes.digests import crypto_digests
@@ -38,7 +35,7 @@ def _end() -> None:
 
 
 class Decoders:
-    """The jail and the thread that turns it. Make it before the process is confined. Raises JailError where the kernel cannot confine decoders.
+    """The jail, turned by the loop that asks. Make it before the process is confined. Raises JailError where the kernel cannot confine decoders.
 
     ``viewing``: how the tasks of ``viewing`` are done, if there are any. ``failed``: what follows when there can be no decoders any more.
     """
@@ -50,25 +47,21 @@ class Decoders:
         viewing: Viewing | None = None,
         failed: Callable[[], None] = _end,
     ) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.EpollSelector()
         policy = DecodePolicy.FAST if viewing else DecodePolicy.EXACT
         self._jail = Jail(limits, policy, self._selector, settings, viewing)
         self._failed, self._broken = failed, False
-        self._awake, self._alarm = socket.socketpair()
-        self._awake.setblocking(False)
-        self._alarm.setblocking(False)
-        self._selector.register(self._awake, selectors.EVENT_READ, self._slept)
-        self._given: deque[tuple[int, Content, Task]] = deque()
-        self._exact: dict[int, tuple[bytes, bytes, bytes]] = {}
-        self._asked: dict[int, asyncio.Future[Answer]] = {}
+        self._asked: dict[int, asyncio.Future[Viewed]] = {}
         self._numbers = count()
-        self._closed = False
-        self._thread = Thread(target=self._turn, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alarm: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin; called in the loop that will ask."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._loop.add_reader(
+            self._selector.fileno(), self._turned
+        )  # an epoll is readable when one of its files is ready
 
     @property
     def waiting(self) -> int:
@@ -86,74 +79,80 @@ class Decoders:
 
     async def do(self, content: Content, task: Task) -> Answer:
         """A task on one image, which is not empty. Raises JailError where there are no decoders any more."""
-        if self._broken:
+        if self._broken or self._loop is None:
             raise JailError(_GONE)
         number = next(self._numbers)
-        answer: asyncio.Future[Answer] = self._loop.create_future()
+        answer: asyncio.Future[Viewed] = self._loop.create_future()
         self._asked[number] = answer
-        self._given.append((number, content, task))
-        self._wake()
         try:
-            return await answer
+            self._turned(lambda: self._jail.submit(number, content, task))
+            exact = await _exact(content)  # while a decoder works
+            return Answer(exact, await answer)
         finally:
             del self._asked[number]
 
     def close(self) -> None:
-        """End the thread and the decoders."""
-        self._closed = True
-        self._wake()
-        self._thread.join()
+        """End the decoders. Whoever still waits is told."""
+        self._stop()
         self._jail.close()
         self._selector.close()
-        self._awake.close()
-        self._alarm.close()
 
-    def _wake(self) -> None:
-        with suppress(BlockingIOError):  # it has been woken already, and often
-            self._alarm.send(b"!")
-
-    def _slept(self, _mask: int) -> None:
-        self._awake.recv(4096)
-
-    def _turn(self) -> None:
-        """The thread. Without it no image would ever be answered, so whoever waits is told, and the process ends with it unless it knows better."""
+    def _turned(self, work: Callable[[], None] | None = None) -> None:
+        """Do what the jail has to do. Without it no image would ever be answered, so whoever waits is told when it fails."""
+        well = False
         try:
-            while not self._closed:
-                self._step()
+            (work or self._serve)()
+            self._jail.tick()
+            self._settle()
+            self._set_alarm()
+            well = True
         except JailError as error:
             sys.stderr.write(f"custodes: images cannot be decoded any more: {error}\n")
         finally:
-            if not self._closed:
-                self._broken = True
-                self._loop.call_soon_threadsafe(self._give_up)
+            if not well:
+                self._stop()
                 self._failed()
 
-    def _step(self) -> None:
-        for key, mask in self._selector.select(self._jail.timeout_s()):
+    def _serve(self) -> None:
+        for key, mask in self._selector.select(0):
             key.data(mask)
-        self._jail.tick()
-        while self._given:
-            number, content, task = self._given.popleft()
-            self._jail.submit(number, content, task)
-            self._exact[number] = crypto_digests(content)  # while a decoder works; what it answers is read after this
+
+    def _settle(self) -> None:
         while self._jail.results:
             number, examined = self._jail.results.popleft()
-            self._settle(number, Viewed(examined))
+            self._answer(number, Viewed(examined))
         while self._jail.viewed:
-            self._settle(*self._jail.viewed.popleft())
+            self._answer(*self._jail.viewed.popleft())
 
-    def _settle(self, number: int, viewed: Viewed) -> None:
-        self._loop.call_soon_threadsafe(self._answer, number, Answer(self._exact.pop(number), viewed))
-
-    def _answer(self, number: int, answer: Answer) -> None:
+    def _answer(self, number: int, viewed: Viewed) -> None:
         asked = self._asked.get(number)
         if asked is not None and not asked.done():
-            asked.set_result(answer)
+            asked.set_result(viewed)
 
-    def _give_up(self) -> None:
+    def _set_alarm(self) -> None:
+        """Turn again when a decoder's time may be over."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        after_s = self._jail.timeout_s()
+        self._alarm = self._loop.call_later(after_s, self._turned) if self._loop and after_s is not None else None
+
+    def _stop(self) -> None:
+        self._broken = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._selector.fileno())
+        if self._alarm is not None:
+            self._alarm.cancel()
         for asked in self._asked.values():
             if not asked.done():
                 asked.set_exception(JailError(_GONE))
 
 
-_GONE = "images cannot be decoded any more"
+async def _exact(content: Content) -> tuple[bytes, bytes, bytes]:
+    """Of what takes long, not in the loop."""
+    if len(content) <= _AT_ONCE_BYTES:
+        return crypto_digests(content)
+    return await asyncio.to_thread(crypto_digests, content)
+
+
+_GONE: Final = "images cannot be decoded any more"
+_AT_ONCE_BYTES: Final = 1 << 18  # below a millisecond
