@@ -20,9 +20,11 @@ namespace CUSTODES_LEVEL {
 
 enum Filter { PLAIN, SUB, UP, AVERAGE, PAETH };
 
+// Of a, b and c the one nearest to a + b - c, where two are as near the one named first: from the sides that 3 c - a -
+// b has of the two, so that little waits for a.
 inline uint8_t nearest(int a, int b, int c) {
-    const int pa = b > c ? b - c : c - b, pb = a > c ? a - c : c - a, sum = a + b - 2 * c, pc = sum < 0 ? -sum : sum;
-    return static_cast<uint8_t>(pa <= pb && pa <= pc ? a : pb <= pc ? b : c);
+    const int turn = 3 * c - a - b, low = a < b ? a : b, high = a < b ? b : a;
+    return static_cast<uint8_t>(turn <= low ? high : high <= turn ? low : c);
 }
 
 // What a filter foretells of a byte, from those to the left (a), above (b) and above to the left (c).
@@ -58,10 +60,8 @@ inline void store_pixel(uint8_t* to, __m128i pixel) {
 }
 
 #if defined(CUSTODES_AVX512) || defined(CUSTODES_AVX2)
-inline __m128i magnitude(__m128i x) { return _mm_abs_epi16(x); }
 inline __m128i either(__m128i mask, __m128i yes, __m128i no) { return _mm_blendv_epi8(no, yes, mask); }
 #else
-inline __m128i magnitude(__m128i x) { return _mm_max_epi16(x, _mm_sub_epi16(_mm_setzero_si128(), x)); }
 inline __m128i either(__m128i mask, __m128i yes, __m128i no) {
     return _mm_or_si128(_mm_and_si128(mask, yes), _mm_andnot_si128(mask, no));
 }
@@ -74,26 +74,52 @@ template <int FILTER>
 inline __m128i foretold_pixel(__m128i a, __m128i b, __m128i c) {
     if (FILTER == SUB) return a;
     if (FILTER == AVERAGE) return _mm_srli_epi16(_mm_add_epi16(a, b), 1);
-    const __m128i to_a = _mm_sub_epi16(b, c), to_b = _mm_sub_epi16(a, c);
-    const __m128i pa = magnitude(to_a), pb = magnitude(to_b), pc = magnitude(_mm_add_epi16(to_a, to_b));
-    const __m128i least = _mm_min_epi16(pc, _mm_min_epi16(pa, pb));
-    return either(_mm_cmpeq_epi16(least, pa), a, either(_mm_cmpeq_epi16(least, pb), b, c));
+    const __m128i turn = _mm_sub_epi16(_mm_sub_epi16(_mm_add_epi16(c, _mm_add_epi16(c, c)), b), a);
+    const __m128i low = _mm_min_epi16(a, b), high = _mm_max_epi16(a, b);
+    return either(_mm_cmpgt_epi16(turn, low), either(_mm_cmpgt_epi16(high, turn), c, low), high);
 }
 
 // Pixels of 3 or 4 bytes, four bytes at once: the last pixel is left to others, so that nothing beyond the row is
 // touched.
 template <int FILTER, int STEP>
 inline int64_t restore_pixels(const uint8_t* row, const uint8_t* above, int64_t size, uint8_t* out) {
-    const __m128i low = _mm_set1_epi16(0xFF);
     __m128i a = _mm_setzero_si128(), c = a;
     int64_t i = 0;
     for (; i + 4 < size; i += STEP) {
         const __m128i b = wide(load_pixel(above + i));
-        a = _mm_and_si128(_mm_add_epi16(wide(load_pixel(row + i)), foretold_pixel<FILTER>(a, b, c)), low);
+        a = _mm_add_epi8(wide(load_pixel(row + i)), foretold_pixel<FILTER>(a, b, c));  // the upper halves stay zero
         c = b;
         store_pixel(out + i, _mm_packus_epi16(a, a));
     }
     return i;
+}
+
+// Two Paeth rows at once, the lower a pixel behind the upper: a pixel waits for the one to its left, and two wait no
+// longer than one. `out` has both, one behind the other. Gives how many bytes of the upper are done, of the lower a
+// pixel fewer.
+template <int STEP>
+inline int64_t restore_two(const uint8_t* upper, const uint8_t* lower, const uint8_t* above, int64_t size,
+                           uint8_t* out) {
+    if (size < STEP + 4) return 0;
+    restore_bytes<PAETH>(upper, above, STEP, 0, STEP, out);
+    __m128i a = wide(load_pixel(out)), c = wide(load_pixel(above));
+    int64_t i = STEP;
+    for (; i + 4 < size; i += STEP) {
+        const __m128i rest = _mm_unpacklo_epi32(load_pixel(upper + i), load_pixel(lower + i - STEP));
+        const __m128i b = _mm_unpacklo_epi64(wide(load_pixel(above + i)), a);
+        a = _mm_add_epi8(wide(rest), foretold_pixel<PAETH>(a, b, c));
+        c = b;
+        const __m128i both = _mm_packus_epi16(a, a);
+        store_pixel(out + i, both);
+        store_pixel(out + size + i - STEP, _mm_srli_epi64(both, 32));
+    }
+    return i;
+}
+
+inline int64_t restore_two_start(const uint8_t* upper, const uint8_t* lower, const uint8_t* above, int64_t step,
+                                 int64_t size, uint8_t* out) {
+    if (step == 3) return restore_two<3>(upper, lower, above, size, out);
+    return step == 4 ? restore_two<4>(upper, lower, above, size, out) : 0;
 }
 
 template <int FILTER>
@@ -106,6 +132,10 @@ inline int64_t restore_start(const uint8_t* row, const uint8_t* above, int64_t s
 
 template <int>
 inline int64_t restore_start(const uint8_t*, const uint8_t*, int64_t, int64_t, uint8_t*) {
+    return 0;
+}
+
+inline int64_t restore_two_start(const uint8_t*, const uint8_t*, const uint8_t*, int64_t, int64_t, uint8_t*) {
     return 0;
 }
 
@@ -129,12 +159,29 @@ inline void restore_row(int filter, const uint8_t* row, const uint8_t* above, in
     for (int64_t i = 0; i < size; i++) out[i] = static_cast<uint8_t>(row[i] + above[i]);
 }
 
+// Two rows of Paeth's filter.
+inline void restore_pair(const uint8_t* upper, const uint8_t* lower, const uint8_t* above, int64_t step, int64_t size,
+                         uint8_t* out) {
+    const int64_t done = restore_two_start(upper, lower, above, step, size, out);
+    restore_bytes<PAETH>(upper, above, step, done, size, out);
+    restore_bytes<PAETH>(lower, out, step, done ? done - step : 0, size, out + size);
+}
+
 // `rows` of a filter's number (0 to 4) and `size` bytes each; `zeros` stand above the first.
 inline void restore_rows(const uint8_t* rows, int64_t count, int64_t size, int64_t step, const uint8_t* zeros,
                          uint8_t* out) {
     const uint8_t* above = zeros;
-    for (int64_t row = 0; row < count; row++, rows += size + 1, above = out, out += size)
-        restore_row(rows[0], rows + 1, above, step, size, out);
+    for (int64_t row = 0, taken = 1; row < count; row += taken) {
+        const uint8_t* next = rows + size + 1;
+        taken = row + 1 < count && rows[0] == PAETH && next[0] == PAETH ? 2 : 1;
+        if (taken == 2)
+            restore_pair(rows + 1, next + 1, above, step, size, out);
+        else
+            restore_row(rows[0], rows + 1, above, step, size, out);
+        rows += taken * (size + 1);
+        out += taken * size;
+        above = out - size;
+    }
 }
 
 // Every row by the average: of all filters that take no choosing the one that packs photos best.

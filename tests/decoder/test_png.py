@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -132,6 +133,15 @@ GREY = Image.new("L", (5, 4), 9)
 ROWS = b"\0\x09\x09\x09\x09\x09" * 4
 
 
+def flipped_end(packed: bytes) -> tuple[bytes, bytes]:
+    return packed, packed[:-1] + bytes([packed[-1] ^ 1])
+
+
+def with_dictionary(rows: bytes) -> bytes:
+    packing = zlib.compressobj(zdict=b"\x09\x09\x09")
+    return packing.compress(rows) + packing.flush()
+
+
 def faults() -> dict[str, bytes]:
     whole = file_of(GREY, ROWS, parts=3)
     at = whole.index(b"IDAT", whole.index(b"IDAT") + 1) - 4
@@ -142,6 +152,8 @@ def faults() -> dict[str, bytes]:
         "no data": whole[: whole.index(b"IDAT") - 4] + chunk(b"IEND", b""),
         "something between its data": whole[:at] + chunk(b"tIME", bytes(7)) + whole[at:],
         "data cut short": file_of(GREY, ROWS).replace(zlib.compress(ROWS), zlib.compress(ROWS)[:-6]),
+        "a sum of the data that is wrong": file_of(GREY, ROWS).replace(*flipped_end(zlib.compress(ROWS))),
+        "a dictionary that nobody has": file_of(GREY, ROWS).replace(zlib.compress(ROWS), with_dictionary(ROWS)),
         "a method of filters that there is not": saved(GREY, "PNG")[:27] + b"\1" + saved(GREY, "PNG")[28:],
     }
 
@@ -156,3 +168,25 @@ def test_data_in_parts_are_read(level: str) -> None:
 @pytest.mark.parametrize("fault", faults())
 def test_a_file_with_a_fault_is_left_to_others(fault: str) -> None:
     assert png.plain_pixels(faults()[fault]) is None
+
+
+def test_no_more_is_inflated_than_the_header_promises() -> None:
+    """A bomb of 100 MB behind the header of a small picture."""
+    whole = zlib.compress(bytes(100_000_000))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="promises"):
+            png._inflated(whole, 1000)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("size", "told"), [(999, False), (1000, True), (1001, False)])
+def test_data_are_of_the_size_that_the_header_promises(size: int, told: bool) -> None:
+    packed = zlib.compress(bytes(1000))
+    if told:
+        assert png._inflated(packed, size) == bytes(1000)
+        return
+    with pytest.raises(ValueError, match="promises"):
+        png._inflated(packed, size)

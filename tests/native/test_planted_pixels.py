@@ -22,8 +22,18 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     ),
     "of equal distances the wrong one is nearest": (
         "pixels.hpp",
-        "either(_mm_cmpeq_epi16(least, pa), a, either(_mm_cmpeq_epi16(least, pb), b, c))",
-        "either(_mm_cmpeq_epi16(least, pc), c, either(_mm_cmpeq_epi16(least, pb), b, a))",
+        "either(_mm_cmpgt_epi16(turn, low), either(_mm_cmpgt_epi16(high, turn), c, low), high)",
+        "either(_mm_cmpgt_epi16(low, turn), high, either(_mm_cmpgt_epi16(high, turn), c, low))",
+    ),
+    "of two rows the lower sees what is above the upper": (
+        "pixels.hpp",
+        "_mm_unpacklo_epi64(wide(load_pixel(above + i)), a)",
+        "_mm_unpacklo_epi64(wide(load_pixel(above + i)), wide(load_pixel(above + i - STEP)))",
+    ),
+    "of two rows the lower lacks its last pixel": (
+        "pixels.hpp",
+        "done ? done - step : 0, size, out + size",
+        "done, size, out + size",
     ),
     "a length has a bit too few": (
         "pixels.hpp",
