@@ -76,6 +76,15 @@ def test_a_known_picture_is_known_however_it_is_hidden_and_shown_to_no_detector(
     assert looked.sha256 == hashlib.sha256(HIDDEN_IN[how]).digest()
 
 
+@pytest.mark.parametrize("codes_at_once", [0, 10_000])
+@pytest.mark.parametrize("how", ["one of four", "last of an animation"])
+def test_lists_are_asked_alike_in_the_loop_and_beside_it(
+    how: str, codes_at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspector_module, "_AT_ONCE_CODES", codes_at_once)
+    assert names(world(pdq_entry(PHOTO)).look(HIDDEN_IN[how])) == {"known:report"}
+
+
 def test_an_unknown_picture_is_known_to_no_list() -> None:
     for how, content in HIDDEN_IN.items():
         assert "known:report" not in names(world(pdq_entry(photo(99))).look(content)), how

@@ -42,6 +42,9 @@ LIMITS: Final = ImageLimits(pixels_max=25_000_000, frame_pixels_max=100_000_000)
 
 FLOOR: Final = 0.2
 
+_AT_ONCE_CODES: Final = 32
+"""Of a still picture and its tiles: about a millisecond, and a thread costs half of that. More are looked up beside the loop."""
+
 _CUT_SHORT: Final = (Reason.DECODE_MEMORY, Reason.DECODE_TIMEOUT, Reason.DECODER_DIED)
 
 
@@ -127,7 +130,7 @@ class _Look:
         first = await self._seen(Content(content))
         copy = first.viewed.written
         # 1. Lists first and alone: what came, while the copy is read; and what would leave.
-        came, second = await asyncio.gather(self._known(first), self._shown(copy))
+        second, came = await asyncio.gather(self._shown(copy), self._known(first))
         left = await self._known(second) if second else None
         if known := _gravest(came, left):
             return self._withheld(known, first)
@@ -155,7 +158,11 @@ class _Look:
     async def _known(self, answer: Answer) -> Decision | None:
         """What lists say of it."""
         digests = Digests(*answer.exact, answer.viewed.examined.pdq)
-        found = await asyncio.to_thread(self.equipment.examiner.judge, Evidence.from_digests([(0, digests)]))
+        evidence = Evidence.from_digests([(0, digests)])
+        if len(digests.pdq) <= _AT_ONCE_CODES:
+            found = self.equipment.examiner.judge(evidence)
+        else:
+            found = await asyncio.to_thread(self.equipment.examiner.judge, evidence)
         return _gravest(*found.values())
 
     def _withheld(self, known: Decision, first: Answer) -> Looked:
