@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 
 from custodes import __version__
 from custodes.channel import Frames, encode
+from custodes.cluster import Cluster as Settings
 from custodes.cluster import crew as crews
+from custodes.cluster import ray as ray_module
 from custodes.cluster.crew import Crew
+from custodes.cluster.ray import RayExecutor
 from custodes.cluster.wire import Broken, Capacity, Close, Ended, Give, Heard, Lost, Open, Place, Seated
 from custodes.model import Reason
 from custodes.scan.pool import Event, Failure, Hello, Report, Started, Tick
@@ -307,3 +311,56 @@ def test_a_worker_that_is_stuck_for_hours_is_ended_and_its_shard_tried_again() -
         cluster.now += crews.SHARD_S_MAX + 1
         events += turn(crew, cluster, [])
     assert [event.message for event in events if isinstance(event, Failure)] == ["shard 0 ended 3 workers"]
+
+
+def test_it_is_known_for_how_long_no_seat_has_had_a_place() -> None:
+    cluster = Cluster(random.Random(1), {})
+    crew = made(cluster, 3)
+    turn(crew, cluster, [Capacity({})])
+    cluster.now += 31
+    assert crew.homeless_s == 31
+    cluster.nodes["a"] = 1
+    turn(crew, cluster, [Capacity({"a": 1})])
+    turn(crew, cluster, cluster.seat_some())
+    assert crew.homeless_s == 0
+    del cluster.nodes["a"]
+    turn(crew, cluster, [Capacity({}), *cluster.lose_seat(ended=False)])
+    cluster.now += 5
+    assert crew.homeless_s == 5
+
+
+def test_who_has_no_work_left_waits_for_no_place() -> None:
+    cluster = Cluster(random.Random(1), {"a": 1})
+    crew = made(cluster, 2)
+    play(crew, cluster, losses=0)
+    turn(crew, cluster, [Capacity({}), *cluster.lose_seat(ended=False)])
+    cluster.now += 100
+    assert crew.homeless_s == 0
+
+
+class Acting:
+    """A driver in front of a cluster that is made up: for some rounds it has no node."""
+
+    def __init__(self, cluster: Cluster, rounds: int) -> None:
+        self.cluster, self.rounds = cluster, rounds
+
+    def tell(self, order: Any) -> None:
+        self.cluster.order(order)
+
+    def hear(self, _: float) -> list[Any]:
+        self.rounds -= 1
+        if self.rounds > 0:
+            return [Capacity({})]
+        self.cluster.nodes = {"a": 1}
+        return [Capacity({"a": 1}), *self.cluster.seat_some(), *self.cluster.work_one()]
+
+
+def test_a_wait_for_a_node_is_told_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    acting = Acting(Cluster(random.Random(1), {}), 20)
+    monkeypatch.setattr(ray_module, "running_driver", lambda _: nullcontext(acting))
+    monkeypatch.setattr(ray_module, "HOMELESS_S", 0.0)
+    executor = RayExecutor(HELLO, Settings(address="head:1"))
+    assert sorted(reported(list(executor.run(Listed(map(ShardJob, range(4))))))) == [0, 1, 2, 3]
+    told = capfd.readouterr().err
+    assert told.count("no node of the Ray cluster has had room") == 1
+    assert "hint: `ray status`" in told

@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,10 +20,11 @@ import pytest
 from click.testing import CliRunner
 
 from custodes.attest.gateway import sealed_told
+from custodes.cli import open as cli_open
 from custodes.cli.gateway.serving import hand_over
 from custodes.cli.main import cli
 from custodes.config import load_site
-from custodes.crypto.dsse import verify
+from custodes.crypto.dsse import sign, verify
 from custodes.crypto.keys import create_keys, load_signing_key
 from custodes.errors import ConfigError, InputError, StorageError
 from custodes.gateway.evidence import read_withheld, withheld_files
@@ -39,8 +40,9 @@ from custodes.handover.routes import enclosed
 from custodes.handover.routes.enclosed import WITHHELD_TYPE
 from custodes.office import Office, route_of, withheld_folder
 from custodes.withheld import Handing, Taking, counted, noting, unqueued, waiting
+from tests.gateway.cli.making import run
 from tests.handover.cybertipline.server import FINISHED, PASSWORD, USER, CyberTiplineServer, Fault
-from tests.handover.making import match
+from tests.handover.making import match, signer
 from tests.handover.test_handover_cli import served
 from tests.handover.withholding import HOLD, WITHHOLD, House, content_of, house
 
@@ -245,6 +247,77 @@ def test_a_hotline_gets_the_file_as_it_was_sealed_with_a_signed_envelope(hotline
     assert hashlib.sha256(content_of(1)).hexdigest() not in text
     assert hotline.acts(name) == ["sealed", "queued", "sent", "received"]
     assert hotline.plain(1) == []
+
+
+def delivered_to(of: House) -> tuple[Path, Path]:
+    """A withheld image as a hotline has it: the sealed file and its envelope."""
+    of.withholds(1)
+    assert said(of, "send", "--route", "hotline.north")["delivered"] == 1
+    _, sealed, envelope = outgoing(of)
+    return sealed, envelope
+
+
+def opened(of: House, sealed: Path, *words: str | Path, by: Path) -> tuple[int, str]:
+    """What an authority sees that takes files of this house alone."""
+    held = by / "authority.key"
+    held.write_text(identity(of))
+    reporter = str(of.site.signing_key().verifier)
+    return run("open", sealed, "--identity", held, "--reporter", reporter, *words)
+
+
+def test_who_opens_it_is_told_who_sent_it(hotline: House, tmp_path: Path) -> None:
+    sealed, _ = delivered_to(hotline)
+    key = hotline.site.signing_key().verifier
+    code, told = opened(hotline, sealed, by=tmp_path)
+    assert code == 1
+    assert f"signed with key {key.name}, id {key.key_id.hex()}: a TEST" in told
+    sent = json.loads(opened(hotline, sealed, "--json", by=tmp_path)[1])["sent"]
+    assert (sent["key"], sent["environment"]) == (str(key), "test")
+
+
+def test_where_no_sender_is_named_none_is_told(hotline: House, tmp_path: Path) -> None:
+    sealed, _ = delivered_to(hotline)
+    (tmp_path / "authority.key").write_text(identity(hotline))
+    code, told = run("open", sealed, "--identity", tmp_path / "authority.key")
+    assert code == 1
+    assert "not checked: give the key" in told
+
+
+def by_a_stranger(envelope: bytes) -> bytes:
+    payload = base64.b64decode(json.loads(envelope)["payload"])
+    return sign(WITHHELD_TYPE, payload, signer(9, "stranger"))
+
+
+CHANGES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "without its envelope": (lambda _, envelope: envelope.unlink(), "cannot be read"),
+    "an empty envelope": (lambda _, envelope: envelope.write_bytes(b""), "envelope"),
+    "cut short": (lambda sealed, _: sealed.write_bytes(sealed.read_bytes()[:-1]), "shorter than what was signed"),
+    "changed": (lambda sealed, _: sealed.write_bytes(sealed.read_bytes()[:-1] + b"?"), "not the one that was signed"),
+    "signed by a stranger": (
+        lambda _, envelope: envelope.write_bytes(by_a_stranger(envelope.read_bytes())),
+        "no trusted key signed this",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_its_sender_did_not_sign_is_not_opened(hotline: House, tmp_path: Path, change: str) -> None:
+    sealed, envelope = delivered_to(hotline)
+    do, expected = CHANGES[change]
+    do(sealed, envelope)
+    with pytest.raises(InputError, match=expected) as refused:
+        opened(hotline, sealed, "--extract", tmp_path / "images", "--unsafe-may-hold-images", by=tmp_path)
+    assert sealed.name in str(refused.value)
+    assert not (tmp_path / "images").exists()
+
+
+def test_planted_without_that_check_a_file_that_nobody_signed_is_opened(
+    hotline: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, envelope = delivered_to(hotline)
+    envelope.unlink()
+    monkeypatch.setattr(cli_open, "reporter_keys", lambda _: [])
+    assert opened(hotline, sealed, by=tmp_path)[0] == 1
 
 
 def test_a_webhook_gets_the_sealed_file_whoever_it_seals_incidents_to(tmp_path: Path) -> None:

@@ -55,8 +55,12 @@ class Answer(NamedTuple):
     "--identity", required=True, type=PATH, metavar="KEYFILE", help="The authority's secret key (AGE-SECRET-KEY-1…)."
 )
 @click.option(
-    "--reporter", "reporters", multiple=True, metavar="KEYLINE", help="The public key of a reporter (NAME+ID+KEY), or a file of them; needed for packages."
-)  # fmt: skip
+    "--reporter",
+    "reporters",
+    multiple=True,
+    metavar="KEYLINE",
+    help="The public key of a reporter (NAME+ID+KEY), or a file of them; needed for packages. With it withheld images need their envelope, too.",
+)
 @click.option("--out", type=PATH, metavar="FILE", help="Write what was sealed to FILE, once all of it is verified.")
 @click.option("--html", type=PATH, metavar="FILE", help="Write a page to read and print.")
 @click.option("--csv", "table", type=PATH, metavar="FILE", help="Write a table, with columns for verdicts.")
@@ -124,9 +128,10 @@ def open_bundle_command(
         raise InputError("there is no withheld image in what was given", hint="they end in .withheld.age")
     if config is not None:
         Office(load_site(config)).unseal(sealed, papers_of(request, approval))
+    keys = [key for text in reporters for key in reporter_keys(text)]
     if withheld:
-        return open_withheld_files(withheld, read_text(identity), images, json_=json_)
-    content = opened(sealed, read_text(identity), reporters)
+        return open_withheld_files(withheld, read_text(identity), keys, images, json_=json_)
+    content = opened(sealed, read_text(identity), keys)
     index = replace(content.index, defang=defang)
     wrote = [
         *write(verdicts, lambda: signed_verdicts(index, Answer(key, judged, said))),  # first: it may be refused
@@ -159,7 +164,7 @@ def signed_verdicts(index: Index, answer: Answer) -> bytes:
     return make_verdicts(verdicts, load_signing_key(answer.key), datetime.now(UTC), runs_of(index.incidents, verdicts))
 
 
-def opened(paths: Sequence[Path], secret: str, reporters: Sequence[str]) -> Content:
+def opened(paths: Sequence[Path], secret: str, keys: Sequence[VerifierKey]) -> Content:
     """What is in the files. Raises InputError where one cannot be opened, or where they do not belong together."""
     packages = [path for path in paths if path.name.endswith(SEALED_SUFFIX)]
     if not packages:
@@ -168,7 +173,7 @@ def opened(paths: Sequence[Path], secret: str, reporters: Sequence[str]) -> Cont
         raise InputError(
             "these are packages and bundles of findings", hint="open them apart: a package ends in .custodes.age"
         )
-    return opened_packages(packages, secret, [key for text in reporters for key in reporter_keys(text)])
+    return opened_packages(packages, secret, keys)
 
 
 def opened_packages(paths: Sequence[Path], secret: str, keys: Sequence[VerifierKey]) -> Content:

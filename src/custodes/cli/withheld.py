@@ -10,14 +10,20 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import click
+import msgspec
 
 from custodes.cli.options import as_json, printable
+from custodes.crypto.keys import VerifierKey
 from custodes.durable import make_folder, replace_file
 from custodes.errors import ExitCode, InputError
 from custodes.gateway.evidence import SUFFIX, Header, read_withheld
 from custodes.handover.cybertipline.withheld import Withheld
+from custodes.handover.routes.enclosed import ENVELOPE_SUFFIX, Sent, check_envelope
+
+_ENVELOPE_BYTES_MAX: Final = 1 << 16
 
 __all__ = ["Extract", "is_withheld", "open_withheld_files"]
 
@@ -46,6 +52,8 @@ class Opened:
     header: Header
     told: Withheld
     content: bytes = field(repr=False)
+    sent: Sent | None = None
+    """By whom, where that was asked and is so."""
 
     @property
     def sha256(self) -> str:
@@ -66,10 +74,15 @@ def is_withheld(path: Path) -> bool:
     return path.name.endswith(SUFFIX)
 
 
-def open_withheld_files(paths: Sequence[Path], secret: str, extract: Extract, *, json_: bool) -> int:
-    """Open, tell and, if that is asked for, write one after the other: there is one image in memory. Raises InputError for the first that cannot be opened."""
+def open_withheld_files(
+    paths: Sequence[Path], secret: str, reporters: Sequence[VerifierKey], extract: Extract, *, json_: bool
+) -> int:
+    """Open, tell and, if that is asked for, write one after the other: there is one image in memory. With keys of reporters each must have its envelope.
+
+    Raises InputError for the first that cannot be opened, or that none of these reporters sent.
+    """
     for path in paths:
-        each = _opened(path, secret)
+        each = _opened(path, secret, reporters)
         written = _written(each, extract)
         if json_:
             as_json(_in_json(each))
@@ -81,15 +94,30 @@ def open_withheld_files(paths: Sequence[Path], secret: str, extract: Extract, *,
     return ExitCode.FOUND
 
 
-def _opened(path: Path, secret: str) -> Opened:
+def _opened(path: Path, secret: str, reporters: Sequence[VerifierKey]) -> Opened:
     """Raises InputError, naming the file."""
     try:
-        header, told = read_withheld(path.read_bytes(), secret)
+        sealed = path.read_bytes()
+        sent = check_envelope(sealed, _envelope(path), reporters) if reporters else None  # before anything is decrypted
+        header, told = read_withheld(sealed, secret)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}", hint=error.hint) from error
-    return Opened(header, told, told.file.content if told.file else b"")
+    return Opened(header, told, told.file.content if told.file else b"", sent)
+
+
+def _envelope(path: Path) -> bytes:
+    """From beside the file. Raises InputError."""
+    beside = path.with_name(path.name.removesuffix(SUFFIX) + ENVELOPE_SUFFIX)
+    try:
+        with beside.open("rb") as file:
+            return file.read(_ENVELOPE_BYTES_MAX)
+    except OSError as error:
+        raise InputError(
+            f"its envelope {beside.name} cannot be read: {error.strerror}",
+            hint="get it too; without --reporter the file is opened as the word of a stranger",
+        ) from error
 
 
 def _written(each: Opened, extract: Extract) -> Path | None:
@@ -122,7 +150,16 @@ def _in_json(each: Opened) -> dict[str, object]:
         "tool": told.tool,
         "demo": told.demo,
         "viewed_by_a_person": told.viewed_by_a_person,
+        "sent": {"key": str(each.sent.signer), **msgspec.to_builtins(each.sent.outside)} if each.sent else None,
     }
+
+
+def _sender(sent: Sent | None) -> str:
+    if sent is None:
+        return "not checked: give the key of the one who sent it with --reporter"
+    outside, key = sent.outside, sent.signer
+    test = ": a TEST" if outside.environment == "test" else ""
+    return f"{outside.reporter}, {outside.made_at}, signed with key {key.name}, id {key.key_id.hex()}{test}"
 
 
 def _lines(each: Opened) -> Iterator[str]:
@@ -130,6 +167,7 @@ def _lines(each: Opened) -> Iterator[str]:
     told = each.told
     made = "made by a generator" if told.file and told.file.generated else "given by a user"
     lines = {
+        "sent by": _sender(each.sent),
         "found": f"{told.found_at} by {told.tool}, {told.service}; viewed by a person: no",
         "stage": f"{each.header.stage}: {made}",
         "meaning": told.meaning,

@@ -91,6 +91,7 @@ class Crew:
         self._losses: dict[int, int] = {}
         self._durations: deque[float] = deque(maxlen=DURATIONS)
         self._fruitless = self._unasked = 0
+        self._homeless_since: float | None = None
         self.in_swap = False
         """Whether the kernel of some node may write lists to swap."""
         self._out: list[Any] = []
@@ -99,6 +100,11 @@ class Crew:
     def finished(self) -> bool:
         """Whether every job was reported or failed."""
         return self._supply.finished and not (self._window or self._again or self._given)
+
+    @property
+    def homeless_s(self) -> float:
+        """For how long no seat has had a place, while there is work."""
+        return 0.0 if self._homeless_since is None else self._clock() - self._homeless_since
 
     # -- what happens
 
@@ -209,6 +215,7 @@ class Crew:
         yield from self._stuck()
         self._fill()
         self._open()
+        self._count_homeless()
         self._hand_out()
         self._dismiss()
         yield from self._out
@@ -242,6 +249,12 @@ class Crew:
             self._numbers += 1
             self._seats[self._numbers] = _Seat()
             self._out.append(Open(self._numbers))
+
+    def _count_homeless(self) -> None:
+        if self._left == 0 or any(seat.place for seat in self._seats.values()):
+            self._homeless_since = None
+        elif self._homeless_since is None:
+            self._homeless_since = self._clock()
 
     def _hand_out(self) -> None:
         share = -(-self._left // max(1, min(len(self._seats), self._places)))

@@ -33,6 +33,12 @@ LOOK_AGAIN_S: Final = 0.2
 END_S: Final = 20.0
 """So long a driver may take to end what it started."""
 
+HOMELESS_S: Final = 30.0
+HOMELESS: Final = f"""custodes: no node of the Ray cluster has had room for a worker for {HOMELESS_S:.0f} s; waiting for one
+  hint: `ray status` tells which nodes there are. Interrupt to stop: the same command goes on where it stopped
+"""
+"""Said once for each such time. It is no error: a cluster may grow."""
+
 
 class RayExecutor:
     """Works jobs on a cluster. ``hello`` names paths that exist on every node, and passes no lists: workers open them, once on each node (``lists.sharing``).
@@ -48,10 +54,14 @@ class RayExecutor:
 
     def run(self, supply: Supply) -> Iterator[Event]:
         """Work the jobs; see ``scan.pool.Executor``."""
-        crew = Crew(self._hello, supply, elastic=bool(self._join.address))
+        crew, told = Crew(self._hello, supply, elastic=bool(self._join.address)), False
         with running_driver(self._join) as driver:
             while not crew.finished:
                 self.in_swap = crew.in_swap
+                homeless = crew.homeless_s > HOMELESS_S
+                if homeless and not told:
+                    sys.stderr.write(HOMELESS)
+                told = homeless
                 for event in chain(driver, crew):
                     yield event
                     if isinstance(event, Failure) and event.fatal:

@@ -287,18 +287,23 @@ def _outside(package: Package, reporters: Sequence[VerifierKey]) -> tuple[Outsid
         raise InputError(
             "what was signed outside does not fit its format", hint="see docs/formats/package.md"
         ) from error
-    if outside.size_bytes != size_bytes:
-        word = "shorter" if size_bytes < outside.size_bytes else "longer"
+    check_signed_for(package.sealed, outside.size_bytes, outside.sha256)
+    return outside, signer
+
+
+def check_signed_for(sealed: bytes, size_bytes: int, sha256: str) -> None:
+    """Whether a sealed file is the one that an envelope names. Raises InputError."""
+    if len(sealed) != size_bytes:
+        word = "shorter" if len(sealed) < size_bytes else "longer"
         raise InputError(
-            f"the sealed file is {word} than what was signed: {size_bytes:,} bytes, not {outside.size_bytes:,}",
+            f"the sealed file is {word} than what was signed: {len(sealed):,} bytes, not {size_bytes:,}",
             hint="get the file again; is it the one that the envelope belongs to?",
         )
-    if outside.sha256 != package.sha256:
+    if hashlib.sha256(sealed).hexdigest() != sha256:
         raise InputError(
             "the sealed file is not the one that was signed: it was changed, or belongs to another envelope",
             hint="get both files again",
         )
-    return outside, signer
 
 
 def _header(head: bytes, signer: VerifierKey) -> Header:

@@ -47,7 +47,6 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     route: Literal["cybertipline", "hotline", "webhook", "coop"]
     trigger: str
     deadline: str
-    deadline_hours: int = 0
     preservation: Preservation | None = None
     preserve_what: str
     may_hold_content: bool = False

@@ -7,22 +7,34 @@ reads no envelope still opens the file. Format: docs/formats/withheld.md.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
-from custodes.crypto.dsse import sign
+from custodes.crypto.dsse import sign, verify
 from custodes.crypto.keys import VerifierKey
 from custodes.durable import replace_file
 from custodes.errors import InputError
 from custodes.handover.outbox import PAYLOAD_BYTES_MAX
-from custodes.handover.package import Package
+from custodes.handover.package import Package, check_signed_for
 from custodes.handover.parcel import SEALED_SUFFIX, Parcel
 from custodes.handover.routes.sending import Sender, check_real
 from custodes.handover.words import Environment, text_of
 
-__all__ = ["ENVELOPE_SUFFIX", "WITHHELD_TYPE", "check_enclosed", "enclosed", "how_to_verify_withheld", "save_enclosed"]
+__all__ = [
+    "ENVELOPE_SUFFIX",
+    "WITHHELD_TYPE",
+    "Outside",
+    "Sent",
+    "check_enclosed",
+    "check_envelope",
+    "enclosed",
+    "how_to_verify_withheld",
+    "save_enclosed",
+]
 
 WITHHELD_TYPE: Final = "application/vnd.custodes.withheld+json"
 SEALED_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - (1 << 10)
@@ -30,7 +42,7 @@ SEALED_BYTES_MAX: Final = PAYLOAD_BYTES_MAX - (1 << 10)
 ENVELOPE_SUFFIX: Final = ".withheld.dsse.json"
 
 
-class _Outside(msgspec.Struct, frozen=True, kw_only=True):
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
     """What is signed: all that may be known of the file without opening it."""
 
     format: Literal["custodes-withheld/1"] = "custodes-withheld/1"
@@ -40,6 +52,14 @@ class _Outside(msgspec.Struct, frozen=True, kw_only=True):
     made_at: str
     size_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What an envelope says, and whose signature it bears."""
+
+    outside: Outside
+    signer: VerifierKey
 
 
 def check_enclosed(parcel: Parcel, environment: Environment) -> None:
@@ -54,7 +74,7 @@ def check_enclosed(parcel: Parcel, environment: Environment) -> None:
 def enclosed(parcel: Parcel, environment: Environment, sender: Sender) -> Package:
     """The file as it is, and the envelope for beside it."""
     digest = hashlib.sha256(parcel.sealed).hexdigest()
-    outside = _Outside(
+    outside = Outside(
         id=parcel.id,
         reporter=sender.reporter.name,
         environment=environment,
@@ -72,11 +92,22 @@ def save_enclosed(package: Package, folder: Path, name: str) -> None:
     replace_file(folder / f"{name}{SEALED_SUFFIX}", package.sealed)
 
 
+def check_envelope(sealed: bytes, envelope: bytes, reporters: Sequence[VerifierKey]) -> Sent:
+    """Who sent this very file. Raises InputError where none of these keys signed the envelope, or where it is another file's."""
+    payload, signer = verify(envelope, WITHHELD_TYPE, reporters)
+    try:
+        outside = msgspec.json.decode(payload, type=Outside)
+    except msgspec.MsgspecError as error:
+        raise InputError("what was signed does not fit its format", hint="see docs/formats/withheld.md") from error
+    check_signed_for(sealed, outside.size_bytes, outside.sha256)
+    return Sent(outside, signer)
+
+
 def how_to_verify_withheld(key: VerifierKey) -> str:
     """In words, for those without this program."""
     return (
         f"NAME{ENVELOPE_SUFFIX} is a DSSE v1 envelope. Check its Ed25519 signature with the key {key}, which you have "
         f"from the reporter by another way. Its payload gives size and SHA-256 of NAME{SEALED_SUFFIX}: compare them before you "
         "decrypt. That file is in the age v1 format. Inside are two lines of JSON; the second holds the image. "
-        f"With this program: custodes open NAME{SEALED_SUFFIX} --identity KEYFILE, which tells what it is and shows no image"
+        f"With this program: custodes open NAME{SEALED_SUFFIX} --identity KEYFILE --reporter KEYLINE, which tells what it is and shows no image"
     )
