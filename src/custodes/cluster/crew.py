@@ -251,7 +251,7 @@ class Crew:
             self._out.append(Open(self._numbers))
 
     def _count_homeless(self) -> None:
-        if self._left == 0 or any(seat.place for seat in self._seats.values()):
+        if self.finished or any(seat.place for seat in self._seats.values()):
             self._homeless_since = None
         elif self._homeless_since is None:
             self._homeless_since = self._clock()

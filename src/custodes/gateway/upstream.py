@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -28,6 +28,9 @@ class UpstreamLimits:
     body_bytes_max: int = 256 << 20
     timeout_s: float = 300.0
     connect_s: float = 10.0
+
+
+_BUFFER_BYTES: Final = 1 << 20  # most pictures at once: each time that reading is paused costs two turns of the loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,10 @@ class Upstream:
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._limits.timeout_s, sock_connect=self._limits.connect_s)
         self._session = aiohttp.ClientSession(
-            timeout=timeout, headers=self._headers, cookie_jar=aiohttp.DummyCookieJar()
+            timeout=timeout,
+            headers=self._headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_BUFFER_BYTES,
         )
         return self
 
@@ -81,7 +87,7 @@ class Upstream:
 
     async def _whole(self, answer: aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0
-        async for part in answer.content.iter_chunked(1 << 16):
+        async for part in answer.content.iter_any():
             size += len(part)
             if size > self._limits.body_bytes_max:
                 raise UpstreamError(f"the generator's answer is longer than {self._limits.body_bytes_max:,} bytes")
