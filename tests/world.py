@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -114,6 +115,12 @@ def custodes(*arguments: str | Path, **options: Any) -> subprocess.CompletedProc
     argv = [sys.executable, "-m", "custodes.cli.main", *map(str, arguments)]
     environment = os.environ | options.pop("env", {})
     return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False, env=environment, **options)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody has at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 def write_links(path: Path, urls: list[str | None], **columns: list[Any]) -> Path:

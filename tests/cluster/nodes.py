@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.world import free_port
+
 PLANTED = Path(__file__).parent / "planted"
 SIMULATED = str(Path(__file__).with_name("simulated.py"))
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -192,13 +194,6 @@ class Simulated(Cluster):
             self.holder = None
 
 
-def free_port() -> int:
-    """Free here. In a network of its own any would be, but Ray takes a head at the same address there for the same head."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @contextmanager
 def network() -> Iterator[list[str]]:
     """What puts a command into a network of its own, where this user may make one."""
@@ -217,7 +212,9 @@ def cluster(*processors: int, mode: str = "token", kind: type[Cluster] = Cluster
     """A cluster that is there until the block ends."""
     home = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
     with network() as prefix:
-        made = kind(home, prefix=prefix, mode=mode, port=free_port())
+        made = kind(
+            home, prefix=prefix, mode=mode, port=free_port()
+        )  # in a network of its own, too: Ray takes a head at the same address for the same head
         made.shards(0)
         try:
             made.start(*processors)

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ import pytest
 
 from custodes.postgres.address import Address
 from custodes.postgres.database import Database
+from tests.world import free_port
 
 __all__ = ["Given", "Server", "given_url", "new_schema", "programs", "running", "skip_without"]
 
@@ -69,18 +69,12 @@ def _run_as(owner: pwd.struct_passwd | None) -> dict[str, object]:
     return {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Server:
     """A server of our own. ``url`` is that of its database."""
 
     folder: Path
-    port: int = field(default_factory=_free_port)
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property

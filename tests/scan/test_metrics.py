@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from prometheus_client import Counter
 from prometheus_client.parser import text_string_to_metric_families
 from tests.stored import earlier
-from tests.world import World
+from tests.world import World, free_port
 
 from custodes.cli.main import cli
 from custodes.cli.scan import conduct
@@ -264,12 +264,6 @@ def asked_until_planned(process: subprocess.Popen[bytes], port: int) -> Samples:
 
 
 # -- the port
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def ask(port: int, path: str = "/metrics", method: str = "GET") -> tuple[int, bytes]:
