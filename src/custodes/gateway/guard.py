@@ -342,7 +342,7 @@ class Guard:
     async def _rewritten(self, passage: Passage, *, acknowledged: bool) -> Passage:
         """The passage with milder texts, each screened again; refused where that does not help."""
         texts, verdict, asked = dict(passage.texts), passage.verdict, passage.asked
-        for _ in range(REWRITES_MAX):
+        for _ in range(0 if asked.fixed else REWRITES_MAX):
             changes = await self._changes(asked.texts, verdict)
             if not changes:
                 break

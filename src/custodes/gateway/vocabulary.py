@@ -100,12 +100,16 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """All of a request that can decide what is made: every text, every picture, every name. ``count``: images that may come back."""
+    """All of a request that can decide what is made: every text, every picture, every name. ``count``: images that may come back.
+
+    ``fixed``: other texts would not take the place of these, so what would be rewritten is refused.
+    """
 
     texts: tuple[Text, ...] = ()
     pictures: tuple[Picture, ...] = ()
     names: tuple[Name, ...] = ()
     count: int = 1
+    fixed: bool = False
 
 
 class Stage(StrEnum):

@@ -39,17 +39,23 @@ async def told(work):
         return f"{type(error).__name__}: {error}"
 
 def texts(hook, *texts):
-    return told(hook.apply_guardrail(inputs={"texts": list(texts)}, request_data={}, input_type="request"))
+    messages = [{"role": "user", "content": text} for text in texts]
+    inputs = {"texts": list(texts), "structured_messages": messages}
+    return told(hook.apply_guardrail(inputs=inputs, request_data={}, input_type="request"))
+
+async def prompt(text):
+    found = await told(OpenAIImageGenerationHandler().process_input_messages({"prompt": text, "model": "m"}, hook(sys.argv[2])))
+    return found if isinstance(found, str) else found["prompt"]
 
 async def main():
     lax = hook("another", unreachable_fallback="fail_open", fail_on_error=False)
-    image = told(OpenAIImageGenerationHandler().process_input_messages({"prompt": "a mild boat", "model": "m"}, hook(key)))
     print(json.dumps({
         "passes": await texts(hook(key), "a boat"),
         "rewritten": await texts(hook(key), "a mild boat"),
         "blocked": await texts(hook(key), "umbrella", "garden"),
         "wrong key, told to let errors pass": await texts(lax, "a boat"),
-        "image route": (await image)["prompt"],
+        "image route": await prompt("a boat"),
+        "image route, rewritten": await prompt("a mild boat"),
     }))
 
 asyncio.run(main())
@@ -78,11 +84,12 @@ def test_litellms_own_hook_understands_every_answer() -> None:
             return (await process.communicate())[0]
 
     found = json.loads(asyncio.run(run()).splitlines()[-1])
-    assert found["passes"] == {"texts": ["a boat"]}
-    assert found["rewritten"] == {"texts": ["a wild boat"]}
+    assert found["passes"]["texts"] == ["a boat"]
+    assert found["rewritten"]["texts"] == ["a wild boat"]
     assert "rejected by the safety system at the input: safety" in found["blocked"]
     assert "nobody has this key" in found["wrong key, told to let errors pass"]
-    assert found["image route"] == "a wild boat"
+    assert found["image route"] == "a boat"
+    assert "rejected by the safety system at the input" in found["image route, rewritten"]
     assert {told.status for told in here.told} == {200}
 
 
@@ -188,14 +195,13 @@ def test_a_whole_proxy_lets_through_what_the_gateway_does_and_nothing_while_it_i
         async with AsyncExitStack() as gateway:
             await gateway.enter_async_context(here.standing("http://127.0.0.1:9", LiteLLM()))
             async with serving(models.runner()) as upstream, proxy(tmp_path, upstream, here.url) as url:
-                for way in (drawn, said):
-                    models.asked.clear()
+                for way, mild in ((drawn, 400), (said, 200)):
                     assert (await way(url, "a boat"))[0] == 200
-                    assert (await way(url, "a mild boat"))[0] == 200
+                    assert (await way(url, "a mild boat"))[0] == mild  # the image route would send it as it was asked
                     status, text = await way(url, "an umbrella in a garden")
                     assert status == 400
                     assert "rejected by the safety system" in text
-                    assert models.asked == ["a boat", "a wild boat"]
+                assert models.asked == ["a boat", "a boat", "a wild boat"]
                 models.says = "an umbrella in a garden"
                 status, text = await said(url, "a boat")
                 assert status == 400

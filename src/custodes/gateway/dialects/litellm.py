@@ -2,7 +2,8 @@
 
 Promises to fail closed in that protocol: whatever happens the answer is a 200 that says ``BLOCKED``, since there are settings with which LiteLLM lets pass what
 another status answers. Links are not fetched: what cannot be looked at is blocked. Every string of messages and tools is screened, not ``texts`` alone; a
-picture of an answer goes back as the inspection wrote it. What LiteLLM does not hand over (it does not: pictures that its image routes make) nobody here sees.
+picture of an answer goes back as the inspection wrote it. Without messages nothing is rewritten but refused: LiteLLM 1.106 takes a rewritten prompt of its
+image route and then sends the one that was asked. What LiteLLM does not hand over (it does not: pictures that its image routes make) nobody here sees.
 """
 
 from __future__ import annotations
@@ -150,6 +151,7 @@ def _wanted(body: bytes) -> _Wanted:
         tuple(screened),
         tuple(Picture(PictureRole.REFERENCE, _read(value), f"images[{at}]") for at, value in enumerate(pictures)),
         count=len(pictures) if stage is Stage.OUTPUT else 0,
+        fixed=not found.structured_messages,
     )
     user = next((each for name in _USERS if isinstance(each := (found.request_data or {}).get(name), str) and each), "")
     return _Wanted(stage, texts, tuple(found.images or ()), tuple(pictures), asked, user)
