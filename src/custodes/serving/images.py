@@ -59,9 +59,7 @@ class Decoders:
     def start(self) -> None:
         """Begin; called in the loop that will ask."""
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(
-            self._selector.fileno(), self._turned
-        )  # an epoll is readable when one of its files is ready
+        self._loop.add_reader(self._selector.fileno(), self._turned)  # an epoll can be read when one of its files can
 
     @property
     def waiting(self) -> int:
