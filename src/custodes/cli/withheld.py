@@ -54,6 +54,8 @@ class Opened:
     content: bytes = field(repr=False)
     sent: Sent | None = None
     """By whom, where that was asked and is so."""
+    enveloped: bool = False
+    """Whether an envelope lies beside it."""
 
     @property
     def sha256(self) -> str:
@@ -104,12 +106,16 @@ def _opened(path: Path, secret: str, reporters: Sequence[VerifierKey]) -> Opened
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}", hint=error.hint) from error
-    return Opened(header, told, told.file.content if told.file else b"", sent)
+    return Opened(header, told, told.file.content if told.file else b"", sent, _beside(path).exists())
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(SUFFIX) + ENVELOPE_SUFFIX)
 
 
 def _envelope(path: Path) -> bytes:
     """From beside the file. Raises InputError."""
-    beside = path.with_name(path.name.removesuffix(SUFFIX) + ENVELOPE_SUFFIX)
+    beside = _beside(path)
     try:
         with beside.open("rb") as file:
             return file.read(_ENVELOPE_BYTES_MAX)
@@ -154,10 +160,11 @@ def _in_json(each: Opened) -> dict[str, object]:
     }
 
 
-def _sender(sent: Sent | None) -> str:
-    if sent is None:
-        return "not checked: give the key of the one who sent it with --reporter"
-    outside, key = sent.outside, sent.signer
+def _sender(each: Opened) -> str:
+    if each.sent is None:
+        asks = "give the key of the one who sent it with --reporter"
+        return f"not checked: {asks}" if each.enveloped else "nobody signed this file: its word is a stranger's"
+    outside, key = each.sent.outside, each.sent.signer
     test = ": a TEST" if outside.environment == "test" else ""
     return f"{outside.reporter}, {outside.made_at}, signed with key {key.name}, id {key.key_id.hex()}{test}"
 
@@ -167,7 +174,7 @@ def _lines(each: Opened) -> Iterator[str]:
     told = each.told
     made = "made by a generator" if told.file and told.file.generated else "given by a user"
     lines = {
-        "sent by": _sender(each.sent),
+        "sent by": _sender(each),
         "found": f"{told.found_at} by {told.tool}, {told.service}; viewed by a person: no",
         "stage": f"{each.header.stage}: {made}",
         "meaning": told.meaning,

@@ -63,6 +63,7 @@ def test_withheld_images_are_told_of_and_nothing_is_written(given: Gated, folder
         f"{len(CONTENT)} bytes, as its digests say",
         "2 withheld images, none of them shown",
         "viewed by a person: no",
+        "nobody signed this file",
     ):
         assert line in told
     assert not shows(told)
