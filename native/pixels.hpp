@@ -20,8 +20,8 @@ namespace CUSTODES_LEVEL {
 
 enum Filter { PLAIN, SUB, UP, AVERAGE, PAETH };
 
-// Of a, b and c the one nearest to a + b - c, where two are as near the one named first: from the sides that 3 c - a -
-// b has of the two, so that little waits for a.
+// Of a, b and c the one nearest to a + b - c, where two are as near the one named first: by the sides of a and b on
+// which 3 c - a - b lies, so that little waits for a.
 inline uint8_t nearest(int a, int b, int c) {
     const int turn = 3 * c - a - b, low = a < b ? a : b, high = a < b ? b : a;
     return static_cast<uint8_t>(turn <= low ? high : high <= turn ? low : c);

@@ -212,9 +212,8 @@ def cluster(*processors: int, mode: str = "token", kind: type[Cluster] = Cluster
     """A cluster that is there until the block ends."""
     home = Path(tempfile.mkdtemp(prefix="ray-"))  # short: sockets lie in it
     with network() as prefix:
-        made = kind(
-            home, prefix=prefix, mode=mode, port=free_port()
-        )  # in a network of its own, too: Ray takes a head at the same address for the same head
+        # In a network of its own, too: Ray takes a head at the same address for the same head.
+        made = kind(home, prefix=prefix, mode=mode, port=free_port())
         made.shards(0)
         try:
             made.start(*processors)

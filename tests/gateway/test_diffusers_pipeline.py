@@ -78,13 +78,16 @@ def modules(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def pipe(tmp_path: Path) -> Any:
-    made = pipelines.StableDiffusionPipeline(
-        **modules(tmp_path), safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
+def small(kind: Any, folder: Path) -> Any:
+    """A pipeline of diffusers' own, without a safety checker."""
+    made = kind(**modules(folder), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Any:
+    return small(pipelines.StableDiffusionPipeline, tmp_path)
 
 
 def guard(world: World) -> Guard:
@@ -169,12 +172,9 @@ def test_a_guarded_pipeline_screens_prompts_and_judges_what_it_draws(pipe: Any) 
         assert (black(withheld.images[0]), withheld.nsfw_content_detected) == (True, [True])
 
 
-def test_pictures_that_it_is_given_are_judged_too(tmp_path: Path, pipe: Any) -> None:
+def test_pictures_that_it_is_given_are_judged_too(tmp_path: Path) -> None:
     world = World(patience_s=5)
-    turned = pipelines.StableDiffusionImg2ImgPipeline(
-        **modules(tmp_path), safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
-    turned.set_progress_bar_config(disable=True)
+    turned = small(pipelines.StableDiffusionImg2ImgPipeline, tmp_path)
     given = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
     with Guarded(turned, guard(world)) as guarded:
         made = guarded("a boat", image=given, strength=0.8, num_inference_steps=4, generator=seeded())

@@ -21,11 +21,12 @@ from custodes.durable import make_folder, replace_file
 from custodes.errors import ExitCode, InputError
 from custodes.gateway.evidence import SUFFIX, Header, read_withheld
 from custodes.handover.cybertipline.withheld import Withheld
-from custodes.handover.routes.enclosed import ENVELOPE_SUFFIX, Sent, check_envelope
-
-_ENVELOPE_BYTES_MAX: Final = 1 << 16
+from custodes.handover.package import Package
+from custodes.handover.routes.enclosed import Sent, check_envelope, envelope_beside
 
 __all__ = ["Extract", "is_withheld", "open_withheld_files"]
+
+_ENVELOPE_BYTES_MAX: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -100,22 +101,20 @@ def _opened(path: Path, secret: str, reporters: Sequence[VerifierKey]) -> Opened
     """Raises InputError, naming the file."""
     try:
         sealed = path.read_bytes()
-        sent = check_envelope(sealed, _envelope(path), reporters) if reporters else None  # before anything is decrypted
+        sent = (
+            check_envelope(Package(sealed, _envelope(path)), reporters) if reporters else None
+        )  # before it is decrypted
         header, told = read_withheld(sealed, secret)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}", hint=error.hint) from error
-    return Opened(header, told, told.file.content if told.file else b"", sent, _beside(path).exists())
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(SUFFIX) + ENVELOPE_SUFFIX)
+    return Opened(header, told, told.file.content if told.file else b"", sent, envelope_beside(path).exists())
 
 
 def _envelope(path: Path) -> bytes:
     """From beside the file. Raises InputError."""
-    beside = _beside(path)
+    beside = envelope_beside(path)
     try:
         with beside.open("rb") as file:
             return file.read(_ENVELOPE_BYTES_MAX)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -38,6 +38,7 @@ __all__ = [
     "open_package",
     "read_package",
     "save_package",
+    "signed_outside",
 ]
 
 SEALED_SUFFIX: Final = ".custodes.age"
@@ -96,6 +97,18 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     body_bytes: int
     body_sha256: str
     how_to_verify: str
+
+
+class _NamesFile(Protocol):
+    """A payload that names the sealed file which it lies beside."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+T = TypeVar("T", bound=_NamesFile)
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -280,30 +293,31 @@ def _outside(package: Package, reporters: Sequence[VerifierKey]) -> tuple[Outsid
     size_bytes = len(package.sealed)
     if size_bytes > SEALED_BYTES_MAX:
         raise InputError(f"the sealed file has {size_bytes:,} bytes, more than {SEALED_BYTES_MAX:,}")
-    payload, signer = verify(package.envelope, OUTSIDE_TYPE, reporters)
+    return signed_outside(package, reporters, OUTSIDE_TYPE, Outside, "docs/formats/package.md")
+
+
+def signed_outside(
+    package: Package, reporters: Sequence[VerifierKey], payload_type: str, form: type[T], page: str
+) -> tuple[T, VerifierKey]:
+    """What an envelope says, and whose signature it bears. ``page`` describes it. Raises InputError where none of these signed it, or it is another file's."""
+    payload, signer = verify(package.envelope, payload_type, reporters)
     try:
-        outside = msgspec.json.decode(payload, type=Outside)
+        outside = msgspec.json.decode(payload, type=form)
     except msgspec.MsgspecError as error:
+        raise InputError("what was signed outside does not fit its format", hint=f"see {page}") from error
+    size_bytes = len(package.sealed)
+    if outside.size_bytes != size_bytes:
+        word = "shorter" if size_bytes < outside.size_bytes else "longer"
         raise InputError(
-            "what was signed outside does not fit its format", hint="see docs/formats/package.md"
-        ) from error
-    check_signed_for(package.sealed, outside.size_bytes, outside.sha256)
-    return outside, signer
-
-
-def check_signed_for(sealed: bytes, size_bytes: int, sha256: str) -> None:
-    """Whether a sealed file is the one that an envelope names. Raises InputError."""
-    if len(sealed) != size_bytes:
-        word = "shorter" if len(sealed) < size_bytes else "longer"
-        raise InputError(
-            f"the sealed file is {word} than what was signed: {len(sealed):,} bytes, not {size_bytes:,}",
+            f"the sealed file is {word} than what was signed: {size_bytes:,} bytes, not {outside.size_bytes:,}",
             hint="get the file again; is it the one that the envelope belongs to?",
         )
-    if hashlib.sha256(sealed).hexdigest() != sha256:
+    if outside.sha256 != package.sha256:
         raise InputError(
             "the sealed file is not the one that was signed: it was changed, or belongs to another envelope",
             hint="get both files again",
         )
+    return outside, signer
 
 
 def _header(head: bytes, signer: VerifierKey) -> Header:

@@ -14,24 +14,24 @@ from typing import Final, Literal
 
 import msgspec
 
-from custodes.crypto.dsse import sign, verify
+from custodes.crypto.dsse import sign
 from custodes.crypto.keys import VerifierKey
 from custodes.durable import replace_file
 from custodes.errors import InputError
 from custodes.handover.outbox import PAYLOAD_BYTES_MAX
-from custodes.handover.package import Package, check_signed_for
+from custodes.handover.package import Package, signed_outside
 from custodes.handover.parcel import SEALED_SUFFIX, Parcel
 from custodes.handover.routes.sending import Sender, check_real
 from custodes.handover.words import Environment, text_of
 
 __all__ = [
-    "ENVELOPE_SUFFIX",
     "WITHHELD_TYPE",
     "Outside",
     "Sent",
     "check_enclosed",
     "check_envelope",
     "enclosed",
+    "envelope_beside",
     "how_to_verify_withheld",
     "save_enclosed",
 ]
@@ -92,15 +92,14 @@ def save_enclosed(package: Package, folder: Path, name: str) -> None:
     replace_file(folder / f"{name}{SEALED_SUFFIX}", package.sealed)
 
 
-def check_envelope(sealed: bytes, envelope: bytes, reporters: Sequence[VerifierKey]) -> Sent:
+def envelope_beside(sealed: Path) -> Path:
+    """Where the envelope of a sealed file lies, if it has one."""
+    return sealed.with_name(sealed.name.removesuffix(SEALED_SUFFIX) + ENVELOPE_SUFFIX)
+
+
+def check_envelope(package: Package, reporters: Sequence[VerifierKey]) -> Sent:
     """Who sent this very file. Raises InputError where none of these keys signed the envelope, or where it is another file's."""
-    payload, signer = verify(envelope, WITHHELD_TYPE, reporters)
-    try:
-        outside = msgspec.json.decode(payload, type=Outside)
-    except msgspec.MsgspecError as error:
-        raise InputError("what was signed does not fit its format", hint="see docs/formats/withheld.md") from error
-    check_signed_for(sealed, outside.size_bytes, outside.sha256)
-    return Sent(outside, signer)
+    return Sent(*signed_outside(package, reporters, WITHHELD_TYPE, Outside, "docs/formats/withheld.md"))
 
 
 def how_to_verify_withheld(key: VerifierKey) -> str:
